@@ -1,0 +1,1 @@
+"""Float networks, their quantized layers, and the conversion between them."""

@@ -1,0 +1,1 @@
+"""Quantizers: one file a method, all under the contract of :mod:`qbench.quantizers.contract`."""

@@ -1,0 +1,210 @@
+"""The result store: one folder a trial, files that are the truth, ``done`` written last.
+
+    RESULTS/<trial name>/
+      trial.json            the trial, its id, protocol and the fingerprint of its method's code
+      history.parquet       epoch, name, value
+      layers.parquet        epoch, layer, name, value
+      deployed.safetensors  integer codes, codebooks and what stayed in float
+      seconds.parquet       epoch, phase, seconds, ended (Unix time)
+      environment.json      versions, commit, machine, device, peak memory
+      checkpoint.pt         the state to continue from
+      failed.json           reason and message, in place of ``done``
+      done                  size and digest of each file above; without it nothing is trusted
+
+The first four are bit-identical however often a trial was cut off and wherever it ran on one kind
+of device; ``seconds`` and ``environment`` are not.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qbench.study.trial import PROTOCOL, Trial
+
+__all__ = [
+    "Failure", "LayerRow", "PhaseRow", "Row", "Status", "TrialFolder", "table_bytes",
+    "write_atomic",
+]  # fmt: skip
+
+Status = Literal["missing", "partial", "failed", "done"]
+RESULT_FILES = (
+    "trial.json", "history.parquet", "layers.parquet", "deployed.safetensors", "seconds.parquet",
+    "environment.json",
+)  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One value of a trial's history; final values stand at the last epoch."""
+
+    epoch: int
+    name: str
+    value: float
+
+
+class LayerRow(NamedTuple):
+    """One value of one layer."""
+
+    epoch: int
+    layer: str
+    name: str
+    value: float
+
+
+class PhaseRow(NamedTuple):
+    """Wall time of one phase of an epoch."""
+
+    epoch: int
+    phase: str
+    seconds: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial has no result."""
+
+    reason: Literal["diverged", "out of memory", "start failed", "timeout", "error"]
+    message: str
+    details: str = ""
+    """The traceback, for whoever mends it."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old one, or the new one whole."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def table_bytes(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> bytes:
+    """Rows as a Parquet file; equal rows give equal bytes."""
+    types = {int: pa.int32(), float: pa.float64(), str: pa.string()}
+    names = kind._fields
+    columns = zip(*rows, strict=True) if rows else ([] for _ in names)
+    arrays = [
+        pa.array(column, type=types[kind.__annotations__[name]])
+        for name, column in zip(names, columns, strict=True)
+    ]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(arrays, names=list(names)), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+class TrialFolder:
+    """Reads and writes the files of one trial."""
+
+    def __init__(self, results: Path, name: str) -> None:
+        """Point at ``results/name``; nothing is created until something is written."""
+        self.name = name
+        self.path = Path(results) / name
+
+    def status(self) -> Status:
+        """What the files say; ``done`` counts only when every file has the size it records."""
+        if (self.path / "done").is_file():
+            return "done" if not self.damaged(sizes_only=True) else "partial"
+        if (self.path / "failed.json").is_file():
+            return "failed"
+        return "partial" if self.path.is_dir() else "missing"
+
+    def damaged(self, *, sizes_only: bool = False) -> list[str]:
+        """The files that are not as ``done`` recorded them; ``done`` itself if it is unreadable."""
+        try:
+            recorded = json.loads((self.path / "done").read_text())
+            expected = {name: (entry["bytes"], entry["digest"]) for name, entry in recorded.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return ["done"]
+        wrong = [name for name in RESULT_FILES if name not in expected]
+        for name, (size, digest) in expected.items():
+            file = self.path / name
+            if (
+                not file.is_file()
+                or file.stat().st_size != size
+                or (not sizes_only and _digest(file.read_bytes()) != digest)
+            ):
+                wrong.append(name)
+        return wrong
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file, atomically."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.path / name, data)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write a JSON file with sorted keys, atomically."""
+        self.write(name, (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
+
+    def write_trial(self, trial: Trial, fingerprint: str) -> None:
+        """Write ``trial.json``: the whole trial, defaults included."""
+        whole = trial.model_dump(mode="json")
+        head = {"id": trial.id, "name": trial.name, "protocol": PROTOCOL, "code": fingerprint}
+        self.write_json("trial.json", head | {"trial": whole})
+
+    def write_rows(self, name: str, rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> None:
+        """Write a Parquet file."""
+        self.write(name, table_bytes(rows, kind))
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file.
+
+        Raises:
+            OSError: It does not exist.
+            ValueError: It is not JSON.
+        """
+        value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError(f"{self.path / name} does not hold an object")
+        return value
+
+    def read_table(self, name: str) -> pa.Table:
+        """Read a Parquet file.
+
+        Raises:
+            OSError: It does not exist.
+            pyarrow.ArrowException: It is not a whole Parquet file.
+        """
+        return pq.read_table(io.BytesIO((self.path / name).read_bytes()))
+
+    def finish(self) -> None:
+        """Record every file's size and digest in ``done``; the trial counts from here on."""
+        files = {name: (self.path / name).read_bytes() for name in RESULT_FILES}
+        recorded = {
+            name: {"bytes": len(data), "digest": _digest(data)} for name, data in files.items()
+        }
+        (self.path / "failed.json").unlink(missing_ok=True)
+        self.write_json("done", recorded)
+
+    def fail(self, failure: Failure) -> None:
+        """Record why there is no result."""
+        self.write_json("failed.json", failure.__dict__)
+
+    def failure(self) -> Failure | None:
+        """Why there is no result, if that was recorded."""
+        try:
+            return Failure(**self.read_json("failed.json"))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def clear(self, keep: Iterable[str] = ()) -> None:
+        """Delete the trial's files, ``done`` first, so that a cut-off leaves nothing trusted."""
+        kept = set(keep)
+        if not self.path.is_dir():
+            return
+        (self.path / "done").unlink(missing_ok=True)
+        for file in self.path.iterdir():
+            if file.is_file() and file.name not in kept:
+                file.unlink()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""The study file as typed, checked values, and its expansion into trials."""

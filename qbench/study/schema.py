@@ -1,0 +1,234 @@
+"""What a study file may say: typed, frozen values; an unknown key or a wrong type is an error."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_serializer,
+    model_validator,
+)
+
+__all__ = [
+    "Ablation", "Bits", "Component", "DataSettings", "DiagnosticsSettings", "Exclusion",
+    "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule", "Settings", "Study",
+    "TrackingSettings", "Training",
+]  # fmt: skip
+
+
+class Settings(BaseModel):
+    """A frozen group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Bits(Settings):
+    """Bit-widths of weights and activations, written ``W1A32``; 32 means float."""
+
+    weight: int = Field(ge=1, le=32)
+    activation: int = Field(ge=1, le=32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if isinstance(value, str):
+            match = re.fullmatch(r"[Ww](\d+)[Aa](\d+)", value.strip())
+            if match is None:
+                raise ValueError(
+                    f"'{value}' is not a pair of bit-widths; write W1A32 for 1-bit weights and "
+                    "float activations"
+                )
+            return {"weight": int(match[1]), "activation": int(match[2])}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for kind, bits in (("weights", self.weight), ("activations", self.activation)):
+            if bits > 8 and bits != 32:
+                raise ValueError(f"{bits} bits for {kind}; allowed: 1 to 8, or 32 for float")
+        return self
+
+    @model_serializer
+    def _as_text(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"W{self.weight}A{self.activation}"
+
+
+def _name_only(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Component(Settings):
+    """A registered name, alone or with options."""
+
+    name: str
+    options: dict[str, Any] = {}
+    """The options of the registered class or function."""
+
+    _short = model_validator(mode="before")(_name_only)
+
+
+class Optimizer(Settings):
+    """How latent weights and the network's other parameters move."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 0.1
+    momentum: NonNegativeFloat = 0.9
+    """Of sgd; adam and adamw use ``betas``."""
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 1e-4
+    """Not applied to batch-norm parameters, biases and the quantizers' own parameters."""
+
+
+class Schedule(Settings):
+    """The learning rate over training, as a factor of the optimizer's rate."""
+
+    name: Literal["constant", "cosine", "linear", "step"] = "cosine"
+    """``cosine`` and ``linear`` fall to 0 at the end, step by step."""
+    warmup_epochs: NonNegativeFloat = 0.0
+    """A linear rise from 0 at the start."""
+    milestones: tuple[PositiveFloat, ...] = ()
+    """Of ``step``: the epochs at which the rate is multiplied by ``factor``."""
+    factor: PositiveFloat = 0.1
+
+
+class Training(Settings):
+    """The recipe: the same for every quantizer, unless an entry of the study says otherwise."""
+
+    epochs: PositiveInt = 200
+    batch: PositiveInt = 128
+    evaluation_batch: PositiveInt = 500
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augmentation: tuple[Literal["crop", "flip"], ...] | None = None
+    """What is done to training images; ``null`` takes the data set's own, ``[]`` does nothing."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_gradient: PositiveFloat | None = None
+    """The largest 2-norm of all gradients together."""
+    precision: Literal["float32"] = "float32"
+    reestimation_batches: NonNegativeInt = 20
+    """Training batches for re-estimating batch-norm statistics with deployed weights; 0: none."""
+
+
+class QuantizerEntry(Settings):
+    """A row of the comparison: a quantizer, with what this study changes about it."""
+
+    name: str
+    label: str = ""
+    """The row's name in reports; made from the name and the options where it is not given."""
+    options: dict[str, Any] = {}
+    activations: Component | None = None
+    """Another method for the activations."""
+    training: dict[str, Any] = {}
+    """What this row's recipe changes, with the keys of ``training``; printed in the report."""
+
+    _short = model_validator(mode="before")(_name_only)
+
+
+class DataSettings(Settings):
+    """The data sets and what is held out of them."""
+
+    sets: tuple[Component, ...] = Field(min_length=1)
+    root: str = "data"
+    """The folder in which the sets' own files lie; nothing is downloaded."""
+    cache: str = ""
+    """The folder for decoded images; by default ``.qbench`` inside ``root``."""
+    validation: NonNegativeInt = 0
+    """Training images held out for validation, the same for every trial."""
+    limit: PositiveInt | None = None
+    """Train on this many images only, for trying out."""
+
+
+class Ablation(Settings):
+    """One factor at a time around a row's defaults."""
+
+    quantizer: str
+    """The name or label of a row of ``quantizers``."""
+    vary: dict[str, list[Any]] = Field(min_length=1)
+    """Dotted keys of the row (``options.backward``, ``training.optimizer.learning_rate``)."""
+    cross: bool = False
+    """All combinations, in place of one factor at a time."""
+
+
+class Exclusion(Settings):
+    """Cells of the grid that are not run, with the reason that the plan and the report print."""
+
+    where: str
+    """An expression, such as ``quantizer == 'lsq' and weight_bits == 1``; see studies/README.md."""
+    because: str
+
+
+class DiagnosticsSettings(Settings):
+    """What is measured during training, and when."""
+
+    of: tuple[str, ...] = (
+        "accuracy_gap", "code_changes", "discretization_error", "quantization_error",
+    )  # fmt: skip
+    every: PositiveInt = 10
+    """Epochs between measurements; the first and the last epoch are always measured."""
+
+
+class Resources(Settings):
+    """What a trial asks for; none of it changes a number on one kind of device."""
+
+    cpus: PositiveInt = 1
+    """Cores, and threads, of a trial."""
+    gpus: NonNegativeFloat = 0.0
+    """GPUs of a trial; a fraction lets several share one. 0 trains on the CPU."""
+    retries: NonNegativeInt = 1
+    """How often a trial whose worker died is started again."""
+    checkpoint_seconds: PositiveFloat = 60.0
+    """At most so much work of a trial is lost when it is cut off."""
+
+
+class TrackingSettings(Settings):
+    """Where MLflow's view of the study goes."""
+
+    enabled: bool = True
+    uri: str | None = None
+    """A tracking URI; by default one SQLite file beside the results."""
+
+
+class ReportSettings(Settings):
+    """What the report compares."""
+
+    baseline: str | None = None
+    """The row that others are compared with; by default the float network."""
+    formats: tuple[Literal["markdown", "latex", "csv"], ...] = ("markdown", "latex", "csv")
+    output: str = "reports"
+    """The folder in which the study's folder of tables and figures is written."""
+
+
+class Study(Settings):
+    """A study file."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    question: str
+    """What the study is run to find out; the head of its report."""
+    plugins: tuple[str, ...] = ()
+    """Modules, or ``.py`` files beside the study file, that register more names."""
+    quantizers: tuple[QuantizerEntry, ...] = Field(min_length=1)
+    models: tuple[Component, ...] = Field(min_length=1)
+    data: DataSettings
+    bits: tuple[Bits, ...] = Field(min_length=1)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    start: str = "scratch"
+    """``scratch``, ``float`` (the float trial of the same model, data and seed), or a file."""
+    keep_float: tuple[str, ...] = ("first", "last", "shortcut")
+    """Layers left in float: ``first``, ``last``, ``shortcut`` (1x1), or patterns of layer names."""
+    training: Training = Training()
+    ablations: tuple[Ablation, ...] = ()
+    exclude: tuple[Exclusion, ...] = ()
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    resources: Resources = Resources()
+    tracking: TrackingSettings = TrackingSettings()
+    report: ReportSettings = ReportSettings()

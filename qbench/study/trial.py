@@ -1,0 +1,93 @@
+"""A trial: one cell of the grid with one seed, a frozen value with an identity."""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+
+from qbench.study.schema import Bits, Component, DiagnosticsSettings, Settings, Training
+
+__all__ = ["PROTOCOL", "Trial", "TrialData", "code_fingerprint"]
+
+PROTOCOL = 1
+"""Raised when the meaning of a trial changes, so that old results are not taken for new ones."""
+
+
+class TrialData(Settings):
+    """The images of a trial; where they lie changes no number and is not part of it."""
+
+    name: str
+    options: dict[str, Any] = {}
+    validation: int = 0
+    limit: int | None = None
+
+
+class Trial(Settings):
+    """Everything that can change a number of one training run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    quantizer: Component
+    activations: Component | None = None
+    """The activations' quantizer, where it is another one than the weights'."""
+    model: Component
+    data: TrialData
+    bits: Bits
+    seed: int
+    start: str = "scratch"
+    """``scratch``, ``trial:<name>`` of a float trial, or ``file:<digest>`` of its weights."""
+    keep_float: tuple[str, ...] = ("first", "last", "shortcut")
+    training: Training = Training()
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+
+    @cached_property
+    def id(self) -> str:
+        """Twelve hexadecimal digits, a hash of what differs from the defaults."""
+        identity = self.model_dump(mode="json", exclude_defaults=True) | {"protocol": PROTOCOL}
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+    @cached_property
+    def name(self) -> str:
+        """A readable name that ends with the id: ``resnet20-cifar100-daq-w1a1-s0-3fa9c1d20b7e``."""
+        quantizer = self.quantizer.name
+        if self.activations is not None:
+            quantizer += f"+{self.activations.name}"
+        words = (self.model.name, self.data.name, quantizer, str(self.bits).lower())
+        return re.sub(r"[^A-Za-z0-9_+.-]", "_", f"{'-'.join(words)}-s{self.seed}-{self.id}")
+
+    @property
+    def needs(self) -> str | None:
+        """The name of the trial that this one starts from."""
+        return self.start.removeprefix("trial:") if self.start.startswith("trial:") else None
+
+
+def code_fingerprint(sources: Iterable[Path]) -> str:
+    """Eight hexadecimal digits of what source files do; comments and docstrings do not count.
+
+    Args:
+        sources: The files of a trial's quantizers.
+    """
+    digest = hashlib.blake2b(digest_size=4)
+    for source in sorted(set(sources)):
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and _is_text(body[0]):
+                body[0] = ast.Pass()
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
