@@ -18,6 +18,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
-from pydantic import ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, create_model
 from pydantic.fields import FieldInfo
 
 from qbench.errors import UsageError, unknown
@@ -68,14 +69,16 @@ class Entry:
         Raises:
             pydantic.ValidationError: An option is unknown or has a wrong type.
         """
+        checked = self._schema.model_validate_json(json.dumps(given), strict=True)
+        return checked.model_dump(exclude_defaults=True)
+
+    @cached_property
+    def _schema(self) -> type[BaseModel]:
         fields: dict[str, Any] = {
             name: (kind, FieldInfo(default=default))
             for name, (kind, default) in self.options.items()
         }
-        schema = create_model(
-            self.name, __config__=ConfigDict(extra="forbid", strict=False), **fields
-        )
-        return schema(**given).model_dump(exclude_defaults=True)
+        return create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 class Registry:

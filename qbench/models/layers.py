@@ -22,9 +22,13 @@ class QuantLayer(nn.Module):
     weight_quantizer: Quantizer | None
     activation_quantizer: Quantizer | None
     mode: Mode
+    fixed_weight: Tensor | None = None
+    """A weight quantized once for a whole evaluation."""
 
     def quantized_weight(self) -> Tensor:
         """The weight that this mode computes with."""
+        if self.fixed_weight is not None:
+            return self.fixed_weight
         if self.weight_quantizer is None:
             return self.weight
         if self.mode in ("deployed", "deployed_weight"):

@@ -220,7 +220,7 @@ class Study(Settings):
     models: tuple[Component, ...] = Field(min_length=1)
     data: DataSettings
     bits: tuple[Bits, ...] = Field(min_length=1)
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field(default=(0,), min_length=1)
     start: str = "scratch"
     """``scratch``, ``float`` (the float trial of the same model, data and seed), or a file."""
     keep_float: tuple[str, ...] = ("first", "last", "shortcut")

@@ -1,19 +1,16 @@
 """A trial: one cell of the grid with one seed, a frozen value with an identity."""
 
-import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
 
 from qbench.study.schema import Bits, Component, DiagnosticsSettings, Settings, Training
 
-__all__ = ["PROTOCOL", "Trial", "TrialData", "code_fingerprint"]
+__all__ = ["PROTOCOL", "Trial", "TrialData"]
 
 PROTOCOL = 1
 """Raised when the meaning of a trial changes, so that old results are not taken for new ones."""
@@ -66,28 +63,3 @@ class Trial(Settings):
     def needs(self) -> str | None:
         """The name of the trial that this one starts from."""
         return self.start.removeprefix("trial:") if self.start.startswith("trial:") else None
-
-
-def code_fingerprint(sources: Iterable[Path]) -> str:
-    """Eight hexadecimal digits of what source files do; comments and docstrings do not count.
-
-    Args:
-        sources: The files of a trial's quantizers.
-    """
-    digest = hashlib.blake2b(digest_size=4)
-    for source in sorted(set(sources)):
-        tree = ast.parse(source.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list) and body and _is_text(body[0]):
-                body[0] = ast.Pass()
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()
-
-
-def _is_text(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )

@@ -1,0 +1,1 @@
+"""The deployed network: integer codes and codebooks, written, read and evaluated."""

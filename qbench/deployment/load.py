@@ -1,0 +1,122 @@
+"""A deployed network from its file: weights are decoded from codes and codebooks, nothing else."""
+
+import json
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from qbench.deployment.freeze import FORMAT, coded_layers, float_state
+from qbench.deployment.packing import bits_for, packed_bytes, unpack
+from qbench.models.layers import set_mode
+from qbench.quantizers.contract import decode
+
+__all__ = ["load_deployed"]
+
+_PARTS = ("codes", "codebook", "shape")
+
+
+@torch.no_grad()
+def load_deployed(deployed: bytes | Mapping[str, Tensor], model: nn.Module) -> nn.Module:
+    """Turn a freshly built and converted network into the deployed one, in place.
+
+    Weights take their decoded float32 values and lose their quantizers; activation quantizers
+    compute deployed values. Everything is checked before anything is changed.
+
+    Args:
+        deployed: The bytes of a file of ``save_deployed``, or the tensors of ``freeze``.
+        model: A network with the same layers and quantizers as the one that was frozen.
+
+    Returns:
+        ``model``, with its training flags unchanged.
+
+    Raises:
+        ValueError: The file is damaged, or belongs to another network.
+    """
+    tensors = _read(deployed) if isinstance(deployed, bytes) else dict(deployed)
+    layers, state = coded_layers(model), float_state(model)
+    _check_names(
+        tensors, {*state, *(f"{name}.weight.{part}" for name in layers for part in _PARTS)}
+    )
+    for name, own in state.items():
+        if tensors[name].shape != own.shape or tensors[name].dtype != own.dtype:
+            raise ValueError(_mismatch(name, tensors[name], own))
+    values = {name: _weight(name, tensors, layer.weight) for name, layer in layers.items()}
+    for name, own in state.items():
+        own.copy_(tensors[name])
+    for name, layer in layers.items():
+        layer.weight.copy_(values[name])
+        layer.weight_quantizer = None
+    set_mode(model, "deployed")
+    return model
+
+
+def _read(data: bytes) -> dict[str, Tensor]:
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        version = json.loads(header["__metadata__"]["qbench"])["format"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the deployed network cannot be read ({error}); the file is damaged or was not "
+            "written by qbench: run its trial again"
+        ) from None
+    if version != FORMAT:
+        raise ValueError(
+            f"the deployed network has format {version}, this qbench reads {FORMAT}; "
+            "run its trial again"
+        )
+    return tensors
+
+
+def _check_names(tensors: dict[str, Tensor], expected: set[str]) -> None:
+    missing, extra = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
+    if missing or extra:
+        raise ValueError(
+            "the deployed network belongs to another network or conversion: "
+            f"{len(missing)} tensors are missing{_example(missing)} and {len(extra)} are not "
+            f"expected{_example(extra)}; build it with the model, quantizers, bits and keep_float "
+            "of its trial"
+        )
+
+
+def _example(names: list[str]) -> str:
+    return f" (such as '{names[0]}')" if names else ""
+
+
+def _weight(name: str, tensors: dict[str, Tensor], own: Tensor) -> Tensor:
+    packed, codebook, shape = (tensors[f"{name}.weight.{part}"] for part in _PARTS)
+    if shape.tolist() != list(own.shape):
+        raise ValueError(
+            f"the deployed weight of layer '{name}' has shape {tuple(shape.tolist())}, the "
+            f"network's has {tuple(own.shape)}; build it with the model of its trial"
+        )
+    rows = codebook.shape[:-1]
+    if codebook.dtype != torch.float32 or codebook.ndim == 0 or rows not in ((), own.shape[:1]):
+        raise ValueError(_mismatch(f"{name}.weight.codebook", codebook, own[:, 0]))
+    levels = codebook.shape[-1]
+    bits = bits_for(levels)
+    expected = packed_bytes(own.numel(), bits)
+    if packed.dtype != torch.uint8 or tuple(packed.shape) != (expected,):
+        raise ValueError(
+            f"the codes of layer '{name}' are {packed.numel()} values of type {packed.dtype}, not "
+            f"{expected} bytes ({own.numel()} codes of {bits} bits); the file is damaged: run its "
+            "trial again"
+        )
+    codes = unpack(packed, bits, tuple(own.shape))
+    if codes.numel() and int(codes.max()) >= levels:
+        raise ValueError(
+            f"the codes of layer '{name}' go up to {int(codes.max())}, its codebook has {levels} "
+            "levels, counted from 0; the file is damaged: run its trial again"
+        )
+    return decode(codes, codebook.cpu())
+
+
+def _mismatch(name: str, found: Tensor, own: Tensor) -> str:
+    return (
+        f"the deployed tensor '{name}' is {tuple(found.shape)} of type {found.dtype}, the network's "
+        f"is {tuple(own.shape)} of type {own.dtype}; build it with the model and quantizers of its "
+        "trial"
+    )

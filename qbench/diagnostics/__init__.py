@@ -1,0 +1,1 @@
+"""Diagnostics: one file each; they measure, and leave the network as it was."""

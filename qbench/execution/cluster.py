@@ -1,0 +1,175 @@
+"""Runs trials as one Ray Tune run, in worker processes that are reused."""
+
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ray import tune
+from ray.tune.search import Searcher
+
+from qbench.execution.connection import connected, environment
+from qbench.execution.jobs import Queue
+from qbench.execution.worker import Worker
+from qbench.store import Failure
+from qbench.study.schema import Resources
+
+__all__ = ["run_on_ray"]
+
+
+def run_on_ray(
+    queue: Queue, results: Path, resources: Resources, address: str | None, run: str
+) -> None:
+    """Run every job of the queue.
+
+    Args:
+        queue: The jobs.
+        results: A folder that every node sees; Ray's own files lie in its ``.ray`` meanwhile.
+        resources: What each trial asks for.
+        address: The cluster; ``None`` starts Ray on this machine.
+        run: ``module:function`` of what trains a trial.
+
+    Raises:
+        UsageError: See :func:`qbench.execution.connection.connected`.
+        KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
+    """
+    with _interrupts() as interrupted, connected(resources, address) as slots:
+        while queue.unfinished:
+            before = queue.unfinished
+            with _scratch(results) as scratch:
+                try:
+                    _fit(queue, scratch, slots, resources, run, interrupted)
+                except tune.TuneError:
+                    # Tune loses its way when a worker dies between two trials (KeyError, 2.60).
+                    if queue.unfinished == before:
+                        raise
+                    queue.give_back()
+
+
+def _fit(
+    queue: Queue,
+    scratch: Path,
+    slots: int,
+    resources: Resources,
+    run: str,
+    interrupted: threading.Event,
+) -> None:
+    request = {"cpu": resources.cpus, "gpu": resources.gpus}
+    with environment(TUNE_MAX_PENDING_TRIALS_PG=str(slots)):  # by default 1: slow to start
+        tune.Tuner(
+            tune.with_resources(Worker, request),
+            tune_config=tune.TuneConfig(
+                search_alg=_Feeder(queue, run),
+                num_samples=len(queue),
+                reuse_actors=True,
+                trial_name_creator=_name,
+                trial_dirname_creator=_name,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(scratch),
+                failure_config=tune.FailureConfig(max_failures=resources.retries),
+                callbacks=[_Messenger(queue, interrupted)],
+                verbose=0,
+            ),
+        ).fit()
+
+
+def _name(trial: Any) -> str:
+    return str(trial.config["name"])
+
+
+class _Feeder(Searcher):  # type: ignore[misc]
+    """Hands the queue's jobs to Tune, each when it can start."""
+
+    def __init__(self, queue: Queue, run: str) -> None:
+        super().__init__()
+        self._queue = queue
+        self._run = run
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles it, for a restart that is not used
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        job = self._queue.take()
+        if job is not None:
+            return {"name": job.trial.name, "job": job.to_json(), "run": self._run}
+        return None if len(self._queue) else str(Searcher.FINISHED)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """The messenger tells the queue."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is restored."""
+
+
+class _Messenger(tune.Callback):  # type: ignore[misc]
+    """Tells the queue what happens, and Tune that the user wants to stop."""
+
+    def __init__(self, queue: Queue, interrupted: threading.Event) -> None:
+        self._queue = queue
+        self._interrupted = interrupted
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_begin(self, **info: Any) -> None:
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
+
+    def on_trial_start(self, *, trial: Any, **info: Any) -> None:
+        self._queue.started(_name(trial))
+
+    def on_trial_result(self, *, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._queue.epoch(_name(trial), result["values"])
+
+    def on_trial_complete(self, *, trial: Any, **info: Any) -> None:
+        self._queue.ended(_name(trial))
+
+    def on_trial_error(self, *, trial: Any, **info: Any) -> None:
+        self._queue.ended(_name(trial), _failure(trial))
+
+
+def _failure(trial: Any) -> Failure:
+    details = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    return Failure("error", f"its worker died {trial.num_failures} times", details)
+
+
+@contextmanager
+def _scratch(results: Path) -> Iterator[Path]:
+    """A folder for Ray's files, gone afterwards."""
+    parent = Path(results).absolute() / ".ray"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another run of the same results is using it
+            parent.rmdir()
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event, so that it strikes between Tune's steps only."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupted
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt  # a second time: leave at once
+        interrupted.set()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

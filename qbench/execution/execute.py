@@ -1,0 +1,57 @@
+"""The one entry: run jobs, in this process or through Ray."""
+
+import os
+from collections.abc import Sequence
+
+from qbench.execution.jobs import Job, Outcome, Queue, Watcher
+from qbench.execution.local import run_here
+from qbench.execution.resources import check_cpus, check_gpus, check_request
+from qbench.study.schema import Resources
+
+__all__ = ["RUN_TRIAL", "execute"]
+
+RUN_TRIAL = "qbench.training.run:run_trial"
+
+
+def execute(
+    jobs: Sequence[Job],
+    resources: Resources,
+    watcher: Watcher,
+    *,
+    local: bool,
+    address: str | None = None,
+    run: str = RUN_TRIAL,
+) -> Outcome:
+    """Run every job; one that fails is recorded in its folder, and the others go on.
+
+    A job whose trial needs another one starts once that is done, and is recorded as failed if that
+    failed. A Ray that this process is connected to already is used, and left running.
+
+    Args:
+        jobs: What to run; on the machines of a cluster, at the same paths.
+        resources: What each trial asks for.
+        watcher: Is told what happens.
+        local: Run one after the other in this process, without Ray.
+        address: A running Ray cluster, ``host:port`` or ``auto``; by default ``RAY_ADDRESS``,
+            and where that is not set Ray is started on this machine, and stopped at the end.
+        run: ``module:function`` of what trains a trial.
+
+    Raises:
+        UsageError: A trial asks for more than there is, or the cluster cannot be reached.
+        KeyboardInterrupt: The user stopped; everything is stopped, and continues next time.
+    """
+    check_request(resources)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if local or not address:
+        check_cpus(resources)
+        check_gpus(resources)
+    queue = Queue(jobs, watcher)
+    if not len(queue):
+        return queue.outcome()
+    if local:
+        run_here(queue, run)
+    else:
+        from qbench.execution.cluster import run_on_ray  # ray's import takes seconds
+
+        run_on_ray(queue, jobs[0].site.results, resources, address, run)
+    return queue.outcome()

@@ -1,0 +1,40 @@
+"""The Ray actor that runs one trial after the other; the process and its imports stay."""
+
+import time
+from typing import Any, cast
+
+from ray.tune import Trainable
+
+from qbench.execution.jobs import Job, load
+
+__all__ = ["Worker"]
+
+SECONDS_PER_REPORT = 1.0  # a report costs about 0.1 s of the driver's loop
+
+
+class Worker(Trainable):  # type: ignore[misc]
+    """Runs the trial of its configuration; ``reset_config`` brings the next one."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the trial; it starts with the first ``step``, since Tune may yet withdraw it."""
+        job = Job.from_json(config["job"])
+        self._epochs = cast(Any, load(config["run"])(job.trial, job.site))
+
+    def step(self) -> dict[str, Any]:
+        """Train for about a second, at least an epoch; say what the last epoch said."""
+        values: dict[str, float | int] = {}
+        until = time.monotonic() + SECONDS_PER_REPORT
+        for values in self._epochs:
+            if time.monotonic() >= until:
+                return {"values": values, "done": False}
+        return {"values": values, "done": True}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial in the same process."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Close the trial, so that it lets go of its files."""
+        self._epochs.close()

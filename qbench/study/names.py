@@ -1,0 +1,89 @@
+"""Registered names and their options, checked without importing what they stand for."""
+
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from qbench.errors import UsageError, unknown
+from qbench.registry import Entry, Registry
+from qbench.study.schema import Component
+from qbench.study.sentences import SettingError, SettingPath, refused
+
+__all__ = ["checked", "checked_options", "find"]
+
+
+def find(registry: Registry, name: str, path: SettingPath) -> Entry:
+    """The declaration of a name.
+
+    Args:
+        registry: Where the name is looked up.
+        name: What the study says.
+        path: Where the study says it.
+
+    Raises:
+        SettingError: There is none.
+    """
+    try:
+        entry = registry.entry(name)
+    except UsageError as error:
+        raise SettingError(path, str(error)) from None
+    if entry.name != name or name.endswith("/*"):
+        family, _, member = name.partition("/")
+        if member in ("", "*"):
+            raise SettingError(
+                path, f"'{name}' is a family; name one of it, such as '{family}/resnet18'"
+            )
+        if family == "torchvision" and member not in torchvision_models():
+            sentence = unknown("torchvision model", member, torchvision_models())
+            raise SettingError(path, sentence)
+    return entry
+
+
+def checked(registry: Registry, component: Component, path: SettingPath) -> Component:
+    """The component with those options left out that equal their default.
+
+    Raises:
+        SettingError: There is no such name or option, or an option has a wrong value.
+    """
+    return Component(
+        name=component.name,
+        options=checked_options(
+            find(registry, component.name, path), component.options, (*path, "options")
+        ),
+    )
+
+
+def checked_options(entry: Entry, options: dict[str, object], path: SettingPath) -> dict[str, object]:
+    """The options that differ from their default.
+
+    Args:
+        entry: Whose options they are.
+        options: What the study says.
+        path: Where the study says it.
+
+    Raises:
+        SettingError: There is no such option, or it has a wrong value.
+    """
+    try:
+        return entry.check_options(options)
+    except ValidationError as error:
+        raise refused(
+            error, path=path, kind=f"option of '{entry.name}'", names=entry.options
+        ) from None
+
+
+@cache
+def torchvision_models() -> frozenset[str]:
+    """Names of torchvision's classification models, read from its files.
+
+    Its import takes 17 s on a slow machine; its files say the same in milliseconds.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    declared = re.compile(r"^@register_model\(\)\n(?:@.*\n)*def (\w+)\(", re.MULTILINE)
+    files = (Path(spec.origin).parent / "models").glob("*.py")
+    return frozenset(name for file in files for name in declared.findall(file.read_text("utf-8")))

@@ -1,0 +1,160 @@
+"""The rows of a study's comparison: its quantizers, and the ablations around them."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from qbench import registry
+from qbench.errors import unknown
+from qbench.study.names import checked, checked_options, find
+from qbench.study.schema import Ablation, Component, QuantizerEntry, Study, Training
+from qbench.study.sentences import SettingError, SettingPath, refused, show
+
+__all__ = ["Row", "study_rows"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the report: a quantizer with what the study changes about it."""
+
+    label: str
+    quantizer: Component
+    activations: Component | None
+    training: Training
+    path: SettingPath
+    """Where the study says it, for messages."""
+    ablation: str = ""
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.quantizer.name == "float"
+
+
+def study_rows(study: Study) -> list[Row]:
+    """The rows in the order of the study, ablations last.
+
+    Raises:
+        SettingError: A name, option or recipe is refused, or two rows have one label.
+    """
+    base = study.training.model_dump(mode="json")
+    rows: dict[str, Row] = {}
+    for index, entry in enumerate(study.quantizers):
+        _add(rows, _row(entry, base, ("quantizers", index)))
+    named = list(rows.values())
+    for index, ablation in enumerate(study.ablations):
+        path: SettingPath = ("ablations", index)
+        around = _around(named, ablation.quantizer, (*path, "quantizer"))
+        for row in _varied(around, ablation, path):
+            _add(rows, row)
+    return list(rows.values())
+
+
+def _add(rows: dict[str, Row], row: Row) -> None:
+    if row.label in rows:
+        raise SettingError(
+            row.path,
+            f"two rows have the label '{row.label}'; give each a 'label' of its own, and vary no "
+            "value twice",
+        )
+    rows[row.label] = row
+
+
+def _row(entry: QuantizerEntry, base: dict[str, Any], path: SettingPath) -> Row:
+    quantizer = checked(
+        registry.quantizers, Component(name=entry.name, options=entry.options), path
+    )
+    activations = None
+    if entry.activations is not None:
+        place = (*path, "activations")
+        activations = checked(registry.quantizers, entry.activations, place)
+        if entry.name == "float":
+            raise SettingError(place, "a float row quantizes no activations; leave this out")
+        if activations == quantizer:
+            activations = None
+    training = _training(_merged(base, entry.training), (*path, "training"))
+    label = entry.label or _label(quantizer, activations)
+    return Row(label, quantizer, activations, training, path)
+
+
+def _label(quantizer: Component, activations: Component | None) -> str:
+    parts = (quantizer,) if activations is None else (quantizer, activations)
+    return " + ".join(
+        part.name + (f" ({_pairs(part.options)})" if part.options else "") for part in parts
+    )
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in values.items()
+    )
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes``, group by group."""
+    merged = dict(base)
+    for key, value in changes.items():
+        inner = base.get(key)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        merged[key] = _merged(inner, value) if both and inner is not None else value
+    return merged
+
+
+def _training(values: dict[str, Any], path: SettingPath) -> Training:
+    try:
+        return Training.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise refused(error, Training, path=path) from None
+
+
+def _around(rows: list[Row], name: str, path: SettingPath) -> Row:
+    """The row that an ablation names, by its label or by its quantizer."""
+    for row in rows:
+        if row.label == name:
+            return row
+    found = [row for row in rows if row.quantizer.name == name]
+    if len(found) > 1:
+        labels = ", ".join(f"'{row.label}'" for row in found)
+        raise SettingError(path, f"'{name}' stands for several rows; name one of {labels}")
+    if not found:
+        raise SettingError(path, unknown("row", name, [row.label for row in rows]))
+    return found[0]
+
+
+def _varied(row: Row, ablation: Ablation, path: SettingPath) -> Iterator[Row]:
+    """One row for each value, or each combination, that is not the row's own."""
+    factors = [[(key, index, value) for index, value in enumerate(values)]
+               for key, values in ablation.vary.items()]  # fmt: skip
+    sets = itertools.product(*factors) if ablation.cross else ((one,) for f in factors for one in f)
+    for changes in sets:
+        changed = row
+        for key, index, value in changes:
+            changed = _changed(changed, key, value, (*path, "vary", key), index)
+        if (changed.quantizer, changed.training) == (row.quantizer, row.training):
+            continue
+        settings = {key: value for key, _, value in changes}
+        short = {key.partition(".")[2]: value for key, value in settings.items()}
+        label = f"{row.label} [{_pairs(short)}]"
+        yield replace(changed, label=label, ablation=_pairs(settings), path=path)
+
+
+def _changed(row: Row, key: str, value: Any, path: SettingPath, index: int) -> Row:
+    """The row with one dotted key set."""
+    group, _, rest = key.partition(".")
+    if not all(rest.split(".")) or group not in ("options", "training"):
+        raise SettingError(
+            path, f"{show(key)} cannot be varied; write options.<option> or training.<setting>"
+        )
+    if group == "options":
+        entry = find(registry.quantizers, row.quantizer.name, path)
+        options = _placed(checked_options, entry, row.quantizer.options | {rest: value})
+        return replace(row, quantizer=Component(name=entry.name, options=options))
+    nested = value
+    for part in reversed(rest.split(".")):
+        nested = {part: nested}
+    return replace(row, training=_training(_merged(row.training.model_dump(mode="json"), nested), path))

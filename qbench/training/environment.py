@@ -1,0 +1,77 @@
+"""What a trial ran on: versions, machine, device. Recorded, never part of its identity."""
+
+import os
+import platform
+import resource
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import qbench
+
+__all__ = ["describe_environment"]
+
+LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
+
+
+def describe_environment(
+    device: str, threads: int, started: float, finished: float
+) -> dict[str, object]:
+    """The facts for ``environment.json``; times are Unix seconds, memory is in bytes."""
+    on_gpu = device.startswith("cuda")
+    peak = (
+        torch.cuda.max_memory_allocated(device)
+        if on_gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return {
+        "versions": _versions(),
+        "commit": _commit(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "system": f"{platform.system()} {platform.release()}",
+            "python": platform.python_version(),
+            "host": platform.node(),
+        },
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "threads": threads,
+        "engine": "eager",
+        "peak_memory_bytes": int(peak),
+        "started": started,
+        "finished": finished,
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"qbench": qbench.__version__}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue  # a trial needs neither ray nor mlflow
+    return found
+
+
+@cache
+def _commit() -> str:
+    folder = Path(qbench.__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@cache
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,176 @@
+"""The whole experiment: train, measure, deploy, evaluate. Knows neither Ray nor MLflow."""
+
+import math
+import time
+from collections.abc import Iterator
+
+from torch import nn
+
+from qbench.deployment.freeze import freeze, save_deployed
+from qbench.deployment.load import load_deployed
+from qbench.deployment.reestimate import reestimate_batch_norm
+from qbench.diagnostics.contract import Measurement
+from qbench.diagnostics.measure import measure
+from qbench.models.evaluation import evaluate
+from qbench.quantizers.contract import Progress
+from qbench.store import LayerRow, PhaseRow, Row, TrialFolder
+from qbench.study.fingerprint import fingerprint
+from qbench.study.trial import Trial
+from qbench.training.checkpoint import State, load_checkpoint, save_checkpoint
+from qbench.training.clock import PhaseClock
+from qbench.training.optimizers import rate_factor, set_learning_rates
+from qbench.training.setup import float_network, prepare_experiment, quantized, torch_seed
+from qbench.training.site import Site
+
+__all__ = ["DivergedError", "train"]
+
+
+class DivergedError(Exception):
+    """The training loss is not a finite number."""
+
+
+def train(trial: Trial, site: Site) -> Iterator[list[Row]]:
+    """Train one trial from its last checkpoint on, and write its result files.
+
+    Args:
+        trial: What to train.
+        site: Where: paths, device, threads.
+
+    Yields:
+        The rows of each epoch as it ends, and at last those of the test set.
+
+    Raises:
+        DivergedError: The loss became infinite or not a number.
+        StartError: The weights to start from are missing.
+    """
+    run = Run(trial, site)
+    while run.state.epoch < trial.training.epochs:
+        yield run.train_epoch()
+    yield run.finish()
+
+
+class Run:
+    """One trial under way."""
+
+    def __init__(self, trial: Trial, site: Site) -> None:
+        """Build the network, and go to where the last checkpoint stands."""
+        self.trial, self.site, self.clock = trial, site, PhaseClock()
+        self.folder, self.code = TrialFolder(site.results, trial.name), fingerprint(trial)
+        with self.clock.phase("setup"):
+            self.experiment = prepare_experiment(trial, site)
+            self.folder.write_trial(trial, self.code)
+            made = self.experiment
+            state = load_checkpoint(self.folder, self.code, made.model, made.optimizers)
+        self.state = state or State()
+        self.saved_at = time.monotonic()
+        if state is None:
+            self._measure()
+
+    def train_epoch(self) -> list[Row]:
+        """Train to the end of the running epoch, measure, and return the epoch's rows."""
+        state, loader, engine = self.state, self.experiment.loader, self.experiment.engine
+        first_row = len(state.history)
+        with self.clock.phase("train"):
+            self.experiment.model.train()
+            for images, labels in loader.training(state.epoch, state.batch):
+                loss, correct = engine.step(images, labels, self._progress())
+                state.loss_sum = state.loss_sum + loss * len(labels)
+                state.correct = state.correct + correct
+                state.images += len(labels)
+                state.batch += 1
+                if time.monotonic() - self.saved_at > self.site.checkpoint_seconds:
+                    self.save()
+            mean_loss, accuracy = state.end_epoch()
+        self._add("train/loss", mean_loss)
+        self._add("train/accuracy", accuracy)
+        if not math.isfinite(mean_loss):
+            raise DivergedError(f"the training loss is {mean_loss} in epoch {state.epoch}")
+        engine.set_progress(self._progress())
+        self._validate()
+        if state.epoch % self.trial.diagnostics.every == 0 or self._at_end:
+            self._measure()
+        state.seconds.extend(self.clock.take(state.epoch))
+        return state.history[first_row:]
+
+    def finish(self) -> list[Row]:
+        """Deploy the network, evaluate what was deployed on the test set, and write all files."""
+        state, loader, first_row = self.state, self.experiment.loader, len(self.state.history)
+        self.save()
+        with self.clock.phase("deploy"):
+            data = save_deployed(freeze(self.experiment.model))
+            self.folder.write("deployed.safetensors", data)
+            deployed = load_deployed(data, self._fresh_network())
+        with self.clock.phase("test"):
+            loss, accuracy = evaluate(deployed, loader.test(), "deployed")
+            _, trained = evaluate(self.experiment.model, loader.test(), "training")
+            self._add("test/loss", loss)
+            self._add("test/accuracy", accuracy)
+            self._add("test/accuracy_training_forward", trained)
+            self._add("test/gap", trained - accuracy)
+            if batches := self.trial.training.reestimation_batches:
+                images = (images for images, _ in loader.plain_training(batches))
+                reestimate_batch_norm(deployed, images)
+                _, accuracy = evaluate(deployed, loader.test(), "deployed")
+                self._add("test/accuracy_reestimated", accuracy)
+        state.seconds.extend(self.clock.take(state.epoch))
+        self._write_tables()
+        return state.history[first_row:]
+
+    def save(self) -> None:
+        """Write the checkpoint, then the tables up to it, so that they never run ahead of it."""
+        with self.clock.phase("checkpoint"):
+            made = self.experiment
+            save_checkpoint(self.folder, self.code, self.state, made.model, made.optimizers)
+            self._write_tables()
+        self.saved_at = time.monotonic()
+
+    @property
+    def _at_end(self) -> bool:
+        return self.state.epoch == self.trial.training.epochs
+
+    def _progress(self) -> Progress:
+        per_epoch, epochs = self.experiment.loader.steps_per_epoch, self.trial.training.epochs
+        step = self.state.epoch * per_epoch + self.state.batch
+        recipe = self.trial.training
+        factor = rate_factor(recipe.schedule, step / per_epoch, epochs)
+        set_learning_rates(self.experiment.optimizers, factor)
+        return Progress(
+            step=step,
+            total_steps=epochs * per_epoch,
+            epoch=self.state.epoch,
+            total_epochs=epochs,
+            learning_rate=recipe.optimizer.learning_rate * factor,
+        )
+
+    def _validate(self) -> None:
+        validation = self.experiment.loader.validation()
+        if validation is not None:
+            with self.clock.phase("validate"):
+                loss, accuracy = evaluate(self.experiment.model, validation, "deployed")
+            self._add("validation/loss", loss)
+            self._add("validation/accuracy", accuracy)
+
+    def _measure(self) -> None:
+        loader, state = self.experiment.loader, self.state
+        measurement = Measurement(
+            model=self.experiment.model,
+            epoch=state.epoch,
+            held_out=lambda: loader.validation() or loader.plain_training(10),
+            memory=state.memory,
+        )
+        with self.clock.phase("diagnose"):
+            seed = torch_seed(self.trial, "diagnostics", state.epoch)
+            rows, layers = measure(self.trial.diagnostics.of, measurement, seed)
+        state.history.extend(rows)
+        state.layers.extend(layers)
+
+    def _fresh_network(self) -> nn.Module:
+        return quantized(float_network(self.trial, self.experiment.loader), self.trial)
+
+    def _add(self, name: str, value: float) -> None:
+        self.state.history.append(Row(self.state.epoch, name, value))
+
+    def _write_tables(self) -> None:
+        self.folder.write_rows("history.parquet", self.state.history, Row)
+        self.folder.write_rows("layers.parquet", self.state.layers, LayerRow)
+        self.folder.write_rows("seconds.parquet", self.state.seconds, PhaseRow)

@@ -1,0 +1,102 @@
+"""Optimizers from a recipe, with the quantizers' own parameter groups, and the learning rate."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from qbench.models.layers import quantized_layers
+from qbench.quantizers.contract import Quantizer
+from qbench.study.schema import Optimizer as OptimizerSettings
+from qbench.study.schema import Schedule, Training
+
+__all__ = ["make_optimizers", "quantizers_of", "rate_factor", "set_learning_rates"]
+
+
+def quantizers_of(model: nn.Module) -> Iterator[tuple[Quantizer, nn.Parameter | None]]:
+    """Each quantizer of a model, with the latent weight if it is a weight's."""
+    for layer in quantized_layers(model).values():
+        if layer.activation_quantizer is not None:
+            yield layer.activation_quantizer, None
+        if layer.weight_quantizer is not None:
+            weight = layer.weight
+            yield layer.weight_quantizer, weight if isinstance(weight, nn.Parameter) else None
+
+
+def make_optimizers(model: nn.Module, training: Training) -> list[Optimizer]:
+    """One optimizer for the recipe, and one for each other kind that a quantizer asks for.
+
+    Weight decay reaches matrices and convolution kernels only: batch-norm parameters and biases
+    have none, and a quantizer says what its own parameters have.
+    """
+    recipe = training.optimizer
+    own: dict[str, list[dict[str, object]]] = {recipe.name: []}
+    taken: set[int] = set()
+    for quantizer, weight in quantizers_of(model):
+        if quantizer.owns_update and weight is not None:
+            taken.add(id(weight))
+        for group in quantizer.parameter_groups():
+            fresh = [parameter for parameter in group.parameters if id(parameter) not in taken]
+            taken |= {id(parameter) for parameter in group.parameters}
+            decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
+            if fresh:
+                own.setdefault(group.optimizer or recipe.name, []).append(
+                    {
+                        "params": fresh,
+                        "lr": group.learning_rate or recipe.learning_rate,
+                        "weight_decay": decay,
+                        "scheduled": group.scheduled,
+                    }
+                )
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    own[recipe.name] = [
+        group | {"lr": recipe.learning_rate, "scheduled": True} for group in groups
+    ] + own[recipe.name]
+    made = [_optimizer(name, groups, recipe) for name, groups in own.items()]
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["first_lr"] = group["lr"]
+    return made
+
+
+def _optimizer(
+    name: str, groups: list[dict[str, object]], recipe: OptimizerSettings
+) -> torch.optim.Optimizer:
+    groups = [group for group in groups if group["params"]]
+    if name == "sgd":
+        momentum = recipe.momentum if recipe.name == "sgd" else 0.9
+        return SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=recipe.nesterov)
+    kind = {"adam": Adam, "adamw": AdamW}[name]
+    return kind(groups, lr=recipe.learning_rate, betas=recipe.betas)
+
+
+def rate_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
+    """The learning rate as a share of the rate at the start, a pure function of progress.
+
+    Args:
+        schedule: The recipe's schedule.
+        epoch: Epochs done, with the fraction of the running one.
+        epochs: Epochs of the whole training.
+    """
+    if epoch < schedule.warmup_epochs:
+        return epoch / schedule.warmup_epochs
+    if schedule.name == "constant":
+        return 1.0
+    if schedule.name == "step":
+        return float(schedule.factor ** sum(epoch >= mark for mark in schedule.milestones))
+    length = max(epochs - schedule.warmup_epochs, 1e-9)
+    done = min((epoch - schedule.warmup_epochs) / length, 1.0)
+    return 1.0 - done if schedule.name == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def set_learning_rates(optimizers: list[Optimizer], factor: float) -> None:
+    """Give every scheduled group its rate for the coming step."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["first_lr"] * (factor if group["scheduled"] else 1.0)

@@ -1,0 +1,65 @@
+"""Running a trial to its end, whatever happens: a result, or the reason why there is none."""
+
+import time
+import traceback
+from collections.abc import Iterator
+
+import torch
+
+from qbench.registry import load_plugin
+from qbench.store import Failure, TrialFolder
+from qbench.study.trial import Trial
+from qbench.training.environment import describe_environment
+from qbench.training.loop import DivergedError, train
+from qbench.training.setup import StartError
+from qbench.training.site import Site
+
+__all__ = ["run_trial"]
+
+
+def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
+    """Train a trial and write its files; ``done`` or ``failed.json`` comes last.
+
+    Args:
+        trial: What to train; continued from its last checkpoint.
+        site: Where.
+
+    Yields:
+        After each epoch ``{"epoch": …, "epochs": …}`` with the epoch's values by name.
+    """
+    folder, started = TrialFolder(site.results, trial.name), time.time()
+    (folder.path / "failed.json").unlink(missing_ok=True)
+    try:
+        for plugin in site.plugins:
+            load_plugin(plugin)
+        _set_process(site)
+        for rows in train(trial, site):
+            values: dict[str, float] = {row.name: row.value for row in rows}
+            epoch = rows[-1].epoch if rows else 0
+            yield {"epoch": epoch, "epochs": trial.training.epochs} | values
+        facts = describe_environment(site.device, site.threads, started, time.time())
+        folder.write_json("environment.json", facts)
+        folder.finish()
+    except Exception as error:  # whatever a plug-in raises: the study goes on, the reason is kept
+        folder.fail(_explain(error))
+
+
+def _set_process(site: Site) -> None:
+    torch.set_num_threads(site.threads)
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(False)
+    if site.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(site.device)
+
+
+def _explain(error: Exception) -> Failure:
+    text = str(error) or type(error).__name__
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, DivergedError):
+        return Failure("diverged", text)
+    if isinstance(error, StartError):
+        return Failure("start failed", text)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
+        advice = "; make training.batch smaller, or give the trial a larger share of the device"
+        return Failure("out of memory", text.splitlines()[0] + advice, details)
+    return Failure("error", f"{type(error).__name__}: {text.splitlines()[0]}", details)

@@ -1,0 +1,116 @@
+"""From a trial to a network, its optimizers and its images, the same for every quantizer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from qbench.datasets.loader import Loader, make_loader
+from qbench.datasets.prepare import open_images
+from qbench.datasets.streams import stream
+from qbench.deployment.load import load_deployed
+from qbench.models.build import build_model
+from qbench.models.convert import initialize, quantize
+from qbench.quantizers.contract import Quantizer, Target
+from qbench.registry import quantizers
+from qbench.store import TrialFolder
+from qbench.study.schema import Component
+from qbench.study.trial import Trial
+from qbench.training.engine import Engine
+from qbench.training.optimizers import make_optimizers
+from qbench.training.site import Site
+
+__all__ = [
+    "Experiment",
+    "StartError",
+    "float_network",
+    "prepare_experiment",
+    "quantized",
+    "torch_seed",
+]
+
+
+class StartError(Exception):
+    """The weights to start from are not there."""
+
+
+@dataclass
+class Experiment:
+    """Everything that a trial trains with."""
+
+    model: nn.Module
+    optimizers: list[Optimizer]
+    engine: Engine
+    loader: Loader
+
+
+def torch_seed(trial: Trial, name: str, *counters: int) -> int:
+    """A seed for torch's generator, from the trial's named stream of random numbers."""
+    return int(stream(trial.seed, name, *counters).integers(2**62))
+
+
+def prepare_experiment(trial: Trial, site: Site) -> Experiment:
+    """Build everything; the state of torch's global generator depends on the trial alone."""
+    torch.manual_seed(torch_seed(trial, "initial values"))
+    images = open_images(site.images)
+    training = trial.training
+    loader = make_loader(
+        images,
+        trial.data,
+        batch=training.batch,
+        evaluation_batch=training.evaluation_batch,
+        augmentation=training.augmentation,
+        seed=trial.seed,
+        device=site.device,
+    )
+    model = float_network(trial, loader)
+    _load_start(trial, site, loader, model)
+    model = quantized(model, trial).to(site.device, memory_format=torch.channels_last)
+    first, _ = next(iter(loader.plain_training(1)))
+    initialize(model, first)
+    optimizers = make_optimizers(model, training)
+    torch.manual_seed(torch_seed(trial, "quantizers"))
+    return Experiment(model, optimizers, Engine(model, optimizers, training), loader)
+
+
+def float_network(trial: Trial, loader: Loader) -> nn.Module:
+    """The trial's network before it is quantized, with fresh weights."""
+    channels, height, _ = loader.shape
+    return build_model(trial.model, channels=channels, classes=loader.classes, size=height)
+
+
+def quantized(model: nn.Module, trial: Trial) -> nn.Module:
+    """``model``, with its layers swapped in place for the trial's quantized ones."""
+    weights = _factory(trial.quantizer, "weight", trial.bits.weight)
+    activations = _factory(
+        trial.activations or trial.quantizer, "activation", trial.bits.activation
+    )
+    if weights is not None or activations is not None:
+        quantize(model, weights=weights, activations=activations, keep_float=trial.keep_float)
+    return model
+
+
+def _factory(component: Component, target: Target, bits: int) -> Callable[[], Quantizer] | None:
+    if bits == 32:
+        return None
+    kind: type[Quantizer] = quantizers.load(component.name)
+    return lambda: kind(bit_width=bits, target=target, **component.options)
+
+
+def _load_start(trial: Trial, site: Site, loader: Loader, model: nn.Module) -> None:
+    if trial.needs is not None:
+        folder = TrialFolder(site.results, trial.needs)
+        if folder.status() != "done":
+            raise StartError(f"it starts from {trial.needs}, which has no result")
+        network = float_network(trial, loader)
+        load_deployed((folder.path / "deployed.safetensors").read_bytes(), network)
+        model.load_state_dict(network.state_dict())
+    elif site.start_file is not None:
+        if site.start_file.suffix == ".safetensors":
+            load_deployed(site.start_file.read_bytes(), model)
+        else:
+            model.load_state_dict(
+                torch.load(site.start_file, weights_only=True, map_location="cpu")
+            )
