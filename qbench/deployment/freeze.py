@@ -90,7 +90,8 @@ def save_deployed(tensors: Mapping[str, Tensor]) -> bytes:
             layers[name] = {"shape": shape, "bits": bits_for(levels), "levels": levels}
     # One metadata entry only: the library writes several in an order that changes between runs.
     about = json.dumps({"format": FORMAT, "layers": layers}, sort_keys=True)
-    return save(dict(sorted(tensors.items())), metadata={"qbench": about})
+    data: bytes = save(dict(sorted(tensors.items())), metadata={"qbench": about})
+    return data
 
 
 def deployed_bytes(tensors: Mapping[str, Tensor]) -> int:

@@ -55,7 +55,7 @@ def load_deployed(deployed: bytes | Mapping[str, Tensor], model: nn.Module) -> n
 
 def _read(data: bytes) -> dict[str, Tensor]:
     try:
-        tensors = load(data)
+        tensors: dict[str, Tensor] = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         version = json.loads(header["__metadata__"]["qbench"])["format"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -95,7 +95,11 @@ def _weight(name: str, tensors: dict[str, Tensor], own: Tensor) -> Tensor:
         )
     rows = codebook.shape[:-1]
     if codebook.dtype != torch.float32 or codebook.ndim == 0 or rows not in ((), own.shape[:1]):
-        raise ValueError(_mismatch(f"{name}.weight.codebook", codebook, own[:, 0]))
+        raise ValueError(
+            f"the codebook of layer '{name}' is {tuple(codebook.shape)} of type {codebook.dtype}; "
+            f"allowed: float32 [levels] or [{own.shape[0]}, levels]; the file is damaged: run its "
+            "trial again"
+        )
     levels = codebook.shape[-1]
     bits = bits_for(levels)
     expected = packed_bytes(own.numel(), bits)
@@ -116,7 +120,7 @@ def _weight(name: str, tensors: dict[str, Tensor], own: Tensor) -> Tensor:
 
 def _mismatch(name: str, found: Tensor, own: Tensor) -> str:
     return (
-        f"the deployed tensor '{name}' is {tuple(found.shape)} of type {found.dtype}, the network's "
-        f"is {tuple(own.shape)} of type {own.dtype}; build it with the model and quantizers of its "
-        "trial"
+        f"the deployed tensor '{name}' is {tuple(found.shape)} of type {found.dtype}, the "
+        f"network's is {tuple(own.shape)} of type {own.dtype}; build it with the model and "
+        "quantizers of its trial"
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +37,10 @@ def quantize(
 ) -> dict[str, QuantLayer]:
     """Make quantized layers of a float network's convolutions and linear layers, in place.
 
-    Parameters, their names, hooks and memory formats stay as they are. Only layers of the very types
-    ``Conv2d`` and ``Linear`` are swapped: a subclass may use its weight in another way (such as the
-    output projection of ``MultiheadAttention``) and stays float. A method that connects its layers
-    does so here, once.
+    Parameters, their names, hooks and memory formats stay as they are. Only layers of the very
+    types ``Conv2d`` and ``Linear`` are swapped: a subclass may use its weight in another way (such
+    as the output projection of ``MultiheadAttention``) and stays float. A method that connects its
+    layers does so here, once.
 
     Args:
         model: The float network.
@@ -150,10 +151,10 @@ def policy_report(model: nn.Module) -> list[LayerPolicy]:
 def initialize(model: nn.Module, images: Tensor) -> None:
     """Start each layer's quantizers from data, in the order in which the layers are reached.
 
-    One forward of ``images``: when a layer's input arrives, its activation quantizer starts from it,
-    then its weight quantizer from the weight. So a layer sees what the quantized layers before it
-    make. Batch norm uses the batch's statistics; its running statistics and all training flags are
-    unchanged afterwards.
+    One forward of ``images``: when a layer's input arrives, its activation quantizer starts from
+    it, then its weight quantizer from the weight. So a layer sees what the quantized layers before
+    it make. Batch norm uses the batch's statistics; its running statistics and all training flags
+    are unchanged afterwards.
 
     Args:
         model: The network after :func:`quantize`.
@@ -188,8 +189,9 @@ def initialize(model: nn.Module, images: Tensor) -> None:
                 hook.remove()
     if waiting:
         raise UsageError(
-            f"the network does not call {len(waiting)} of its layers but uses their weights in "
-            f"another way, so they cannot be quantized: {', '.join(waiting)}; add them to keep_float"
+            f"the network does not call {len(waiting)} of its layers, or uses their weights in "
+            f"another way, so they cannot be quantized: {', '.join(waiting)}; add them to "
+            "keep_float"
         )
 
 
@@ -217,9 +219,10 @@ def _swap(
     # The object changes its class, so that parameters, hooks and every reference to the layer stay,
     # and no random number is drawn for a weight that would be thrown away.
     layer.__class__ = QuantConv2d if isinstance(layer, nn.Conv2d) else QuantLinear
-    layer.mode = "training"
-    layer.activation_quantizer = activations() if activations is not None else None
-    layer.weight_quantizer = weights() if weights is not None else None
+    twin = cast(QuantLayer, layer)
+    twin.mode = "training"
+    twin.activation_quantizer = activations() if activations is not None else None
+    twin.weight_quantizer = weights() if weights is not None else None
 
 
 def _connect(layers: dict[str, QuantLayer]) -> None:

@@ -51,7 +51,10 @@ class QuantConv2d(QuantLayer, nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``[batch, channels, height, width]``."""
-        return self._conv_forward(self.quantized_input(x), self.quantized_weight(), self.bias)
+        result: Tensor = self._conv_forward(
+            self.quantized_input(x), self.quantized_weight(), self.bias
+        )
+        return result
 
 
 class QuantLinear(QuantLayer, nn.Linear):

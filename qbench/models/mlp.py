@@ -23,7 +23,7 @@ def mlp(
 ) -> nn.Module:
     """Multilayer perceptron of ``depth`` hidden layers of ``width`` units.
 
-    Each hidden layer is linear, batch norm, ReLU, so that every later layer's input is not negative.
+    Each hidden layer is linear, batch norm, ReLU: no later layer's input is negative.
 
     Args:
         name: The registered name.

@@ -19,8 +19,8 @@ def vgg_small(name: str, channels: int, classes: int, size: int) -> nn.Module:
     """Six 3x3 convolutions of 128, 256 and 512 channels, and one linear layer.
 
     The ``VGG-Small`` of Zhang et al., LQ-Nets, ECCV 2018, arXiv:1807.10029, a cut-down network of
-    Simonyan and Zisserman, ICLR 2015: each pair of convolutions is followed by 2x2 max pooling, each
-    convolution by batch norm and ReLU.
+    Simonyan and Zisserman, ICLR 2015: each convolution is followed by batch norm and ReLU, each
+    pair of them by 2x2 max pooling.
 
     Args:
         name: The registered name.
