@@ -23,8 +23,8 @@ class Digits(Dataset):
 
     classes = 10
     shape = (1, 8, 8)
-    mean = (0.3054,)
-    std = (0.3766,)
+    mean = (0.3043,)
+    std = (0.3752,)
     augmentation = ()
     streamed = False
 

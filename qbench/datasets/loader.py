@@ -1,135 +1,47 @@
-"""Batches for training and evaluation, the same for every quantizer and on every device.
+"""The loader of a trial, and the one for images that fit in memory."""
 
-Order, crops and flips of an epoch are drawn on the CPU, from streams that depend on the trial's
-seed and the epoch alone, then moved to the device. So an epoch can be entered at any batch, and
-nothing that a network or a quantizer draws can move them.
-"""
-
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from itertools import islice
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from qbench.datasets.augmentation import (
-    crop_and_flip,
-    crop_padding,
-    normalise,
-    scale_and_shift,
-)
-from qbench.datasets.cache import Images
+from qbench.datasets.augmentation import crop_and_flip, crop_padding, normalise
+from qbench.datasets.batches import Batch, Loader, Part
 from qbench.datasets.contract import Array
+from qbench.datasets.prepare import Images
+from qbench.datasets.streamed import StreamedLoader
 from qbench.datasets.streams import stream
-from qbench.errors import UsageError
 from qbench.study.trial import TrialData
 
-__all__ = ["Batch", "Loader", "ResidentLoader", "make_loader", "split"]
-
-Batch = tuple[Tensor, Tensor]
-"""Images float32 ``[batch, channels, height, width]``, channels last, and labels int64."""
-Part = Literal["train", "test"]
+__all__ = ["Batch", "Loader", "ResidentLoader", "StreamedLoader", "make_loader"]
 
 
-def split(images: int, validation: int, limit: int | None) -> tuple[Array, Array]:
-    """Which images train and which are held out: the same for every trial, whatever its seed.
+def make_loader(
+    images: Images,
+    data: TrialData,
+    batch: int,
+    evaluation_batch: int,
+    augmentation: tuple[str, ...] | None,
+    seed: int,
+    device: torch.device | str,
+) -> Loader:
+    """The batches of a trial.
 
     Args:
-        images: How many training images the data set has.
-        validation: How many of them are held out.
-        limit: How many of the others are used; ``None`` takes all.
-
-    Returns:
-        The indices of the training and of the validation images, in the order of one fixed
-        permutation; a smaller ``validation`` or ``limit`` takes a part of a larger one's.
+        images: The prepared data set.
+        data: How many of its images are held out and used.
+        batch: Images of a training batch.
+        evaluation_batch: Images of an evaluation batch; changes no result.
+        augmentation: ``crop``, ``flip``; ``None`` takes the data set's own.
+        seed: The trial's seed.
+        device: Where the batches are needed.
 
     Raises:
         UsageError: Nothing is left to train on.
     """
-    if validation >= images:
-        raise UsageError(
-            f"data.validation is {validation}, but there are {images} training images; hold out "
-            f"fewer than {images}"
-        )
-    order = stream(0, "split").permutation(images)
-    return order[validation:][:limit], order[:validation]
-
-
-class Loader(ABC):
-    """What a training run asks of its data; see :func:`make_loader`."""
-
-    def __init__(
-        self,
-        images: Images,
-        data: TrialData,
-        batch: int,
-        evaluation_batch: int,
-        augmentation: tuple[str, ...] | None,
-        seed: int,
-        device: torch.device | str,
-    ) -> None:
-        self.images = images
-        self.batch = batch
-        self.evaluation_batch = evaluation_batch
-        self.augmentation = images.augmentation if augmentation is None else augmentation
-        self.seed = seed
-        self.device = torch.device(device)
-        self.train_index, self.validation_index = split(
-            len(images.train_labels), data.validation, data.limit
-        )
-        self.scale, self.shift = scale_and_shift(images.mean, images.std, self.device)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of an epoch; a last one that is not full is dropped, unless it is the only."""
-        return max(len(self.train_index) // self.batch, 1)
-
-    def training(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The augmented batches of an epoch.
-
-        Args:
-            epoch: From 0; each has its own order, crops and flips.
-            start: The batch to begin with; those that follow are as in the whole epoch.
-        """
-        order = stream(self.seed, "order", epoch).permutation(len(self.train_index))
-        return self._augmented(self.train_index[order], epoch, start)
-
-    def plain_training(self, count_batches: int) -> Iterator[Batch]:
-        """Unaugmented training batches, the same ones whatever the seed, at most an epoch of them.
-
-        Args:
-            count_batches: How many batches of the training size.
-        """
-        count = min(count_batches, self.steps_per_epoch) * self.batch
-        return self._plain("train", self.train_index[:count], self.batch)
-
-    def validation(self) -> Iterator[Batch] | None:
-        """The held-out images, or nothing where none are held out."""
-        if len(self.validation_index) == 0:
-            return None
-        return self._plain("train", self.validation_index, self.evaluation_batch)
-
-    def test(self) -> Iterator[Batch]:
-        """The test images, in their own order."""
-        return self._plain("test", np.arange(len(self.images.test_labels)), self.evaluation_batch)
-
-    def diagnostic(self, count: int) -> Batch:
-        """One batch of unaugmented training images, the same whatever the seed.
-
-        Args:
-            count: How many; fewer where there are not as many.
-        """
-        return next(self._plain("train", self.train_index[:count], count))
-
-    @abstractmethod
-    def _plain(self, part: Part, index: Array, size: int) -> Iterator[Batch]:
-        """Unaugmented batches of ``size``, the last of what remains."""
-
-    @abstractmethod
-    def _augmented(self, index: Array, epoch: int, start: int) -> Iterator[Batch]:
-        """The training batches of an epoch whose order is ``index``, from batch ``start``."""
+    kind = StreamedLoader if images.streamed else ResidentLoader
+    return kind(images, data, batch, evaluation_batch, augmentation, seed, device)
 
 
 class ResidentLoader(Loader):
@@ -145,20 +57,21 @@ class ResidentLoader(Loader):
         seed: int,
         device: torch.device | str,
     ) -> None:
+        """Take the images to the device, once."""
         super().__init__(images, data, batch, evaluation_batch, augmentation, seed, device)
-        pairs = {
-            "train": (images.train_images, images.train_labels),
-            "test": (images.test_images, images.test_labels),
-        }
         self._parts = {
-            name: tuple(torch.from_numpy(array).to(self.device) for array in pair)
-            for name, pair in pairs.items()
+            "train": self._on_device(images.train_images, images.train_labels),
+            "test": self._on_device(images.test_images, images.test_labels),
         }
+
+    def _on_device(self, images: Array, labels: Array) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device)
 
     def _plain(self, part: Part, index: Array, size: int) -> Iterator[Batch]:
         images, labels = self._parts[part]
-        for chosen in torch.from_numpy(index).to(self.device).split(size):
-            yield normalise(images[chosen], self.scale, self.shift), labels[chosen]
+        for chosen in torch.split(torch.from_numpy(index).to(self.device), size):
+            pixels = images.index_select(0, chosen)
+            yield normalise(pixels, self.scale, self.shift), labels[chosen]
 
     def _augmented(self, index: Array, epoch: int, start: int) -> Iterator[Batch]:
         images, labels = self._parts["train"]
@@ -166,7 +79,17 @@ class ResidentLoader(Loader):
         padding, offsets, flips = self._draw(epoch, len(index))
         for step in range(start, self.steps_per_epoch):
             part = slice(step * self.batch, (step + 1) * self.batch)
-            pixels = images[order[part]]
-            if padding or flips is not None:
+            pixels = images.index_select(0, order[part])
+            if self.augmentation:
                 pixels = crop_and_flip(pixels, offsets[part], flips[part], padding)
             yield normalise(pixels, self.scale, self.shift), labels[order[part]]
+
+    def _draw(self, epoch: int, count: int) -> tuple[int, Tensor, Tensor]:
+        """Padding, crop offsets ``[count, 2]`` and flips ``[count]``, as drawn for an epoch."""
+        padding = crop_padding(*self.images.shape[1:]) if "crop" in self.augmentation else 0
+        draw = stream(self.seed, "crop", epoch)
+        offsets = torch.from_numpy(draw.integers(0, 2 * padding + 1, (count, 2)))
+        flips = np.zeros(count, dtype=bool)
+        if "flip" in self.augmentation:
+            flips = stream(self.seed, "flip", epoch).integers(0, 2, count, dtype=bool)
+        return padding, offsets.to(self.device), torch.from_numpy(flips).to(self.device)

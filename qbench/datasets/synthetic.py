@@ -21,8 +21,8 @@ class Synthetic(Dataset):
 
     classes = 10
     shape = (3, 8, 8)
-    mean = (0.5, 0.5, 0.5)
-    std = (0.25, 0.25, 0.25)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
     augmentation = ()
     streamed = False
 

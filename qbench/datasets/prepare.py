@@ -24,10 +24,12 @@ from filelock import FileLock
 from qbench.datasets.contract import Array, Content, Dataset
 from qbench.errors import UsageError
 from qbench.registry import datasets
-from qbench.study.trial import TrialData, code_fingerprint
+from qbench.study.fingerprint import code_fingerprint
+from qbench.study.trial import TrialData
 
 __all__ = ["Images", "open_images", "prepare"]
 
+IMAGE_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 FORMAT = 1
 """Raised when the files of the cache change their meaning."""
 
@@ -102,17 +104,20 @@ def open_images(path: Path) -> Images:
             f"the prepared images in {path} are damaged ({', '.join(wrong)}); run the study again, "
             "which prepares them anew"
         )
-    names = ("train_images", "train_labels", "test_images", "test_labels")
-    facts = {key: tuple(meta[key]) for key in ("shape", "mean", "std", "augmentation")}
-    kept = {key: meta[key] for key in ("name", "digest", "classes", "streamed", "source")}
-    return Images(**kept, **facts, **{name: _map(path, name) for name in names})
+    facts: dict[str, Any] = {key: value for key, value in meta.items() if key != "arrays"}
+    for key in ("shape", "mean", "std", "augmentation"):
+        facts[key] = tuple(facts[key])
+    facts |= {name: _map(path, name) for name in IMAGE_ARRAYS}
+    return Images(**facts)
 
 
 def _key(data: TrialData, source: Dataset, root: Path) -> str:
-    code = code_fingerprint([datasets.entry(data.name).source])
+    code = code_fingerprint((datasets.entry(data.name).source,))
     place = str(root.resolve()) if source.streamed else ""
-    text = json.dumps([FORMAT, data.name, data.options, code, place], sort_keys=True)
-    return f"{data.name.replace('/', '_')}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+    identity = [FORMAT, data.name, data.options, code, place]
+    text = json.dumps(identity, sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return f"{data.name.replace('/', '_')}-{digest}"
 
 
 def _usable(folder: Path, listing: Content | None) -> bool:
