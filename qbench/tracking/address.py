@@ -32,7 +32,10 @@ def sqlite_file(uri: str) -> Path | None:
 
 def mask(uri: str) -> str:
     """The URI with its secrets replaced by ``***``."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return f"{uri.split(':')[0]}:***"  # unreadable: it may be a password that makes it so
     location = parts.netloc
     if "@" in location:
         user, _, host = location.rpartition("@")

@@ -1,0 +1,251 @@
+"""One run a trial, brought up to the trial's files as often as is asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qbench.store import Status, TrialFolder
+from qbench.study.plan import Plan
+from qbench.study.trial import Trial
+from qbench.tracking.content import History, Point, parameters, read_history, run_name
+
+if TYPE_CHECKING:
+    from qbench.tracking.client import FoundRun, Store
+
+__all__ = ["TrialRuns"]
+
+ARTIFACTS = ("trial.json", "history.parquet", "layers.parquet", "environment.json", "failed.json")
+DEPLOYED = "deployed.safetensors"
+DEPLOYED_BYTES = 5_000_000  # larger networks stay in the result store alone
+ENDS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+FAILURE_TAGS = ("qbench.failure", "mlflow.note.content")
+TEXT = 5000  # characters of a tag
+
+
+@dataclass
+class _Known:
+    """A run that was found or made, and what it holds."""
+
+    run: "FoundRun"
+    resumed: bool = False
+    """Whether it was set to running here."""
+    written: tuple[tuple[int, int], ...] = ()
+    """The files that were logged last; most syncs find nothing new."""
+
+
+class TrialRuns:
+    """The child runs of a study."""
+
+    def __init__(
+        self,
+        store: "Store",
+        experiment: str,
+        parent: str,
+        plan: Plan,
+        results: Path,
+        tags: dict[str, str],
+        provenance: dict[str, Any],
+    ) -> None:
+        """Keep what every run needs.
+
+        Args:
+            store: The tracking store.
+            experiment: The experiment's id.
+            parent: The id of the study's run.
+            plan: The study's plan, for labels.
+            results: The result store.
+            tags: Tags of every run.
+            provenance: See :meth:`qbench.tracking.tracker.Tracker.open`.
+        """
+        self._store, self._experiment, self._parent = store, experiment, parent
+        self._tags, self._datasets = tags, provenance.get("datasets", {})
+        self.results = results
+        self._known: dict[str, _Known] = {}
+        self._running: set[str] = set()
+        self.labels: dict[str, str] = {}
+        self._ablations: dict[str, str] = {}
+        for cell in plan.cells:
+            name = cell.trial.name
+            others = self.labels.get(name, "").split(" / ")
+            self.labels[name] = " / ".join(dict.fromkeys([*filter(None, others), cell.label]))
+            if cell.ablation:
+                self._ablations[name] = cell.ablation
+
+    def started(self, trial: Trial) -> None:
+        """Remember that the trial runs in this study."""
+        self._running.add(trial.name)
+
+    def is_running(self, trial: Trial, status: Status) -> bool:
+        """Whether the trial was started here and its files show no end."""
+        return trial.name in self._running and status not in ("done", "failed")
+
+    def write(self, trial: Trial, *, ended: bool) -> None:
+        """Make the run equal to the files.
+
+        Args:
+            trial: The trial.
+            ended: Whether it ended; how, its files say.
+
+        Raises:
+            Exception: What the store or the files raise; nothing is lost by writing again.
+        """
+        folder = TrialFolder(self.results, trial.name)
+        if ended:
+            self._running.discard(trial.name)
+            self._write_end(trial, folder)
+        else:
+            self._write_new(trial, folder)
+
+    def _write_new(self, trial: Trial, folder: TrialFolder) -> None:
+        known = self._find(trial, folder)
+        if not known.resumed:
+            self._resume(trial, known)
+        written = _signature(folder)
+        if written == known.written:
+            return
+        history = read_history(folder)
+        known = self._renewed(trial, folder, known, history)
+        points = _new_points(history, known.run)
+        if points:
+            tags = _progress_tags(history)
+            self._store.log(known.run.run_id, points, tags=tags)
+            known.run.tags |= tags
+        known.written = written
+
+    def _write_end(self, trial: Trial, folder: TrialFolder) -> None:
+        history, status = read_history(folder), folder.status()
+        known = self._renewed(trial, folder, self._find(trial, folder), history)
+        state = status if status in ("done", "failed") else "interrupted"
+        tags = self._end_tags(trial, folder, state, history)
+        run, name = known.run, run_name(trial, self._label(trial))
+        if run.tags.get("mlflow.runName") != name:
+            self._store.rename(run.run_id, name)
+            run.tags["mlflow.runName"] = name
+        if tags.items() <= run.tags.items():
+            return  # logged whole before
+        finals = history.finals if state == "done" else ()
+        self._store.log(run.run_id, [*_new_points(history, run), *finals])
+        if state != "interrupted":
+            self._write_files(folder, run.run_id)
+        if state != "failed":
+            self._store.remove_tags(run, *FAILURE_TAGS)
+        self._store.end(run.run_id, ENDS[state], history.ended)
+        self._store.log(run.run_id, tags=tags)  # last: what is cut off before is written again
+        run.tags |= tags
+        known.resumed = False
+
+    def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
+        known = self._known.get(trial.name)
+        if known is None:
+            tags = self._tags | {
+                "mlflow.parentRunId": self._parent, "qbench.kind": "trial", "qbench.id": trial.id,
+            }  # fmt: skip
+            run = self._store.find_or_create(
+                self._experiment, "qbench.trial", trial.name,
+                run_name(trial, self._label(trial)), tags, read_history(folder).started,
+            )  # fmt: skip
+            self._describe(trial, run)
+            known = self._known[trial.name] = _Known(run)
+        return known
+
+    def _renewed(
+        self, trial: Trial, folder: TrialFolder, known: _Known, history: History
+    ) -> _Known:
+        """The run, or a new one in its place if the trial was trained anew from the start."""
+        begun = known.run.tags.get("qbench.begun", history.begun)
+        if begun == history.begun or not history.begun:
+            return known
+        self._store.delete(known.run.run_id)
+        del self._known[trial.name]
+        known = self._find(trial, folder)
+        if folder.status() == "partial":
+            self._resume(trial, known)
+        return known
+
+    def _resume(self, trial: Trial, known: _Known) -> None:
+        run = known.run
+        self._store.remove_tags(run, *FAILURE_TAGS)
+        self._store.resume(run.run_id, run_name(trial, self._label(trial)))
+        tags = self._tags | self._row_tags(trial) | {"qbench.state": "running"}
+        self._store.log(run.run_id, tags=tags)
+        run.tags |= tags
+        known.resumed = True
+
+    def _describe(self, trial: Trial, run: "FoundRun") -> None:
+        missing = {
+            key: value for key, value in parameters(trial).items() if key not in run.params
+        }  # a parameter is written once
+        if missing:
+            self._store.log(run.run_id, params=missing)
+        data = self._datasets.get(trial.data.name)
+        if data is not None and not run.has_inputs:
+            self._store.log_data(
+                run.run_id, trial.data.name, str(data["digest"]), str(data.get("source", ""))
+            )
+
+    def _write_files(self, folder: TrialFolder, run_id: str) -> None:
+        for name in ARTIFACTS:
+            if (folder.path / name).is_file():
+                self._store.log_file(run_id, folder.path / name)
+        deployed = folder.path / DEPLOYED
+        if deployed.is_file() and deployed.stat().st_size < DEPLOYED_BYTES:
+            self._store.log_file(run_id, deployed)
+
+    def _row_tags(self, trial: Trial) -> dict[str, str]:
+        tags = {
+            "qbench.label": self._label(trial),
+            "qbench.ablation": self._ablations.get(trial.name, ""),
+            "qbench.needs": trial.needs or "",
+        }
+        return {key: value for key, value in tags.items() if value}
+
+    def _end_tags(
+        self, trial: Trial, folder: TrialFolder, state: str, history: History
+    ) -> dict[str, str]:
+        environment = _read(folder, "environment.json")
+        tags = self._row_tags(trial) | {
+            "qbench.state": state,
+            "qbench.code": str(_read(folder, "trial.json").get("code", "")),
+            "qbench.left_out": ", ".join(history.left_out)[:TEXT],
+            "mlflow.source.git.commit": str(environment.get("commit", "")),
+            "qbench.device": str(environment.get("device", "")),
+            "qbench.host": str(environment.get("machine", {}).get("host", "")),
+        }
+        failure = folder.failure()
+        if state == "failed" and failure is not None:
+            tags["qbench.failure"] = f"{failure.reason}: {failure.message}"[:TEXT]
+            tags["mlflow.note.content"] = f"**{failure.reason}**\n\n{failure.message}"[:TEXT]
+        shown = {key: value for key, value in tags.items() if value}
+        return shown | (_progress_tags(history) if history.begun else {})
+
+    def _label(self, trial: Trial) -> str:
+        return self.labels.get(trial.name) or trial.quantizer.name
+
+
+def _new_points(history: History, run: "FoundRun") -> list[Point]:
+    """What is not logged, and the last logged epoch again: more of it may have come since."""
+    logged = int(run.tags.get("qbench.epoch", -1))
+    return [point for point in history.series if point.step >= logged]
+
+
+def _progress_tags(history: History) -> dict[str, str]:
+    return {"qbench.epoch": str(history.last_epoch), "qbench.begun": history.begun}
+
+
+def _signature(folder: TrialFolder) -> tuple[tuple[int, int], ...]:
+    """Times and sizes of the files that a sync reads."""
+    found = []
+    for name in ("history.parquet", "seconds.parquet"):
+        try:
+            stat = (folder.path / name).stat()
+        except FileNotFoundError:
+            continue  # no checkpoint so far
+        found.append((stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+def _read(folder: TrialFolder, name: str) -> dict[str, Any]:
+    try:
+        return folder.read_json(name)
+    except OSError:
+        return {}  # it ended before the file was written
