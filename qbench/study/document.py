@@ -49,8 +49,9 @@ def read_document(path: Path) -> Document:
     if values is None:
         raise UsageError(f"{name}: the study file is empty; studies/README.md shows what goes in")
     if not isinstance(values, dict):
+        found = "a list" if isinstance(values, list) else "a single value"
         raise UsageError(
-            f"{name}: a study is a group of 'key: value' settings, not {show(values)}; "
+            f"{name}: a study is a group of 'key: value' settings, not {found}; "
             "studies/README.md shows one"
         )
     document = Document(name, values)
@@ -101,7 +102,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError:
         raise UsageError(f"there is no study file '{path}'{_nearby(path)}") from None
     except IsADirectoryError:
-        raise UsageError(f"'{path}' is a folder; name a study file{_nearby(path / "*")}") from None
+        raise UsageError(f"'{path}' is a folder; name a study file{_nearby(path / '*')}") from None
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path}: the file is not UTF-8 text (byte {error.start}); save it as UTF-8"

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from qbench.registry import Entry, Registry
 from qbench.study.schema import Component
 from qbench.study.sentences import SettingError, SettingPath, refused
 
-__all__ = ["checked", "checked_options", "find"]
+__all__ = ["bit_ranges", "checked", "find", "torchvision_models"]
 
 
 def find(registry: Registry, name: str, path: SettingPath) -> Entry:
@@ -45,34 +46,33 @@ def find(registry: Registry, name: str, path: SettingPath) -> Entry:
 def checked(registry: Registry, component: Component, path: SettingPath) -> Component:
     """The component with those options left out that equal their default.
 
-    Raises:
-        SettingError: There is no such name or option, or an option has a wrong value.
-    """
-    return Component(
-        name=component.name,
-        options=checked_options(
-            find(registry, component.name, path), component.options, (*path, "options")
-        ),
-    )
-
-
-def checked_options(entry: Entry, options: dict[str, object], path: SettingPath) -> dict[str, object]:
-    """The options that differ from their default.
-
     Args:
-        entry: Whose options they are.
-        options: What the study says.
+        registry: Where its name is looked up.
+        component: What the study says.
         path: Where the study says it.
 
     Raises:
-        SettingError: There is no such option, or it has a wrong value.
+        SettingError: There is no such name or option, or an option has a wrong value.
     """
+    entry = find(registry, component.name, path)
     try:
-        return entry.check_options(options)
+        options = entry.check_options(component.options)
     except ValidationError as error:
-        raise refused(
-            error, path=path, kind=f"option of '{entry.name}'", names=entry.options
-        ) from None
+        kind = f"'{entry.name}' option"
+        raise refused(error, path=(*path, "options"), kind=kind, names=entry.options) from None
+    return Component(name=component.name, options=options)
+
+
+def bit_ranges(widths: Iterable[int]) -> str:
+    """Bit-widths in few words: ``1, 3-8``; ``none`` where there are none."""
+    runs: list[list[int]] = []
+    for width in sorted(set(widths)):
+        if runs and width == runs[-1][-1] + 1:
+            runs[-1].append(width)
+        else:
+            runs.append([width])
+    parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    return ", ".join(parts) or "none"
 
 
 @cache

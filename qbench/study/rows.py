@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from qbench import registry
 from qbench.errors import unknown
-from qbench.study.names import checked, checked_options, find
+from qbench.study.names import checked
 from qbench.study.schema import Ablation, Component, QuantizerEntry, Study, Training
 from qbench.study.sentences import SettingError, SettingPath, refused, show
 
@@ -128,33 +128,43 @@ def _around(rows: list[Row], name: str, path: SettingPath) -> Row:
 
 def _varied(row: Row, ablation: Ablation, path: SettingPath) -> Iterator[Row]:
     """One row for each value, or each combination, that is not the row's own."""
-    factors = [[(key, index, value) for index, value in enumerate(values)]
-               for key, values in ablation.vary.items()]  # fmt: skip
-    sets = itertools.product(*factors) if ablation.cross else ((one,) for f in factors for one in f)
-    for changes in sets:
+    factors = []
+    for key, values in ablation.vary.items():
+        place = (*path, "vary", key)
+        if not values:
+            raise SettingError(place, "[] varies nothing; give one value or more")
+        factors.append([(key, value, (*place, index)) for index, value in enumerate(values)])
+    single = ((change,) for factor in factors for change in factor)
+    for changes in itertools.product(*factors) if ablation.cross else single:
         changed = row
-        for key, index, value in changes:
-            changed = _changed(changed, key, value, (*path, "vary", key), index)
+        for key, value, place in changes:
+            changed = _changed(changed, key, value, place)
         if (changed.quantizer, changed.training) == (row.quantizer, row.training):
             continue
-        settings = {key: value for key, _, value in changes}
+        settings = {key: value for key, value, _ in changes}
         short = {key.partition(".")[2]: value for key, value in settings.items()}
         label = f"{row.label} [{_pairs(short)}]"
         yield replace(changed, label=label, ablation=_pairs(settings), path=path)
 
 
-def _changed(row: Row, key: str, value: Any, path: SettingPath, index: int) -> Row:
-    """The row with one dotted key set."""
-    group, _, rest = key.partition(".")
-    if not all(rest.split(".")) or group not in ("options", "training"):
+def _changed(row: Row, key: str, value: Any, path: SettingPath) -> Row:
+    """The row with one dotted key set; ``path`` is where the value stands."""
+    group, *rest = key.split(".")
+    if not all(rest) or not rest or group not in ("options", "training"):
         raise SettingError(
-            path, f"{show(key)} cannot be varied; write options.<option> or training.<setting>"
+            path[:-1], f"{show(key)} cannot be varied; write options.… or training.…"
         )
-    if group == "options":
-        entry = find(registry.quantizers, row.quantizer.name, path)
-        options = _placed(checked_options, entry, row.quantizer.options | {rest: value})
-        return replace(row, quantizer=Component(name=entry.name, options=options))
-    nested = value
-    for part in reversed(rest.split(".")):
-        nested = {part: nested}
-    return replace(row, training=_training(_merged(row.training.model_dump(mode="json"), nested), path))
+    try:
+        if group == "options":
+            options = row.quantizer.options | {".".join(rest): value}
+            quantizer = checked(
+                registry.quantizers, Component(name=row.quantizer.name, options=options), path
+            )
+            return replace(row, quantizer=quantizer)
+        nested = value
+        for part in reversed(rest):
+            nested = {part: nested}
+        base = row.training.model_dump(mode="json")
+        return replace(row, training=_training(_merged(base, nested), path))
+    except SettingError as error:
+        raise SettingError(path, error.sentence) from None

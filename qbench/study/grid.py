@@ -1,0 +1,117 @@
+"""The cells of a study: the product of its rows, models, data sets, bits and seeds."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from qbench import registry
+from qbench.study.names import checked, find
+from qbench.study.plan import Cell
+from qbench.study.rows import Row, study_rows
+from qbench.study.schema import Bits, Component, Study
+from qbench.study.sentences import SettingError, show
+from qbench.study.trial import Trial, TrialData
+
+__all__ = ["FLOAT_BITS", "Grid"]
+
+FLOAT_BITS = Bits(weight=32, activation=32)
+Place = tuple[int, int]
+"""The positions of a model and of a data set in their lists."""
+KEEP_FLOAT: tuple[str, ...] = Trial.model_fields["keep_float"].default
+"""Of a float trial, whatever the study keeps: it changes no number of a float network."""
+
+
+class Grid:
+    """A study's axes with their names, options and recipes checked once.
+
+    Trials are put together from checked parts without validating them again, so that ten thousand
+    of them take a second.
+    """
+
+    def __init__(self, study: Study) -> None:
+        """Check the axes.
+
+        Raises:
+            SettingError: A name, an option or a recipe is refused.
+        """
+        self.study = study
+        self.rows = study_rows(study)
+        self.models = [
+            checked(registry.models, model, ("models", index))
+            for index, model in enumerate(study.models)
+        ]
+        self.sets = [
+            self._images(checked(registry.datasets, images, ("data", "sets", index)))
+            for index, images in enumerate(study.data.sets)
+        ]
+        for index, name in enumerate(study.diagnostics.of):
+            find(registry.diagnostics, name, ("diagnostics", "of", index))
+        self.diagnostics = study.diagnostics.model_copy(
+            update={"of": tuple(sorted(set(study.diagnostics.of)))}
+        )
+        self.keep_float = tuple(sorted(set(study.keep_float)))
+        base = Row("float", Component(name="float"), None, study.training, ("training",))
+        self.float_row = next((row for row in self.rows if row.is_float), base)
+
+    def cells(self) -> Iterator[Cell]:
+        """Rows in the order of the study, then models, data sets, bits and seeds.
+
+        A float row has one cell for each model, data set and seed.
+        """
+        for row in self.rows:
+            every_bits = (FLOAT_BITS,) if row.is_float else self.study.bits
+            for place, bits in itertools.product(self._places(), every_bits):
+                for seed in self.study.seeds:
+                    trial = self._trial(row, place, bits, seed, self._start(row, place, seed))
+                    yield Cell(trial, row.label, row.ablation)
+
+    @cached_property
+    def floats(self) -> dict[tuple[Place, int], Trial]:
+        """The float trials that others start from, by model and data set, and seed."""
+        return {
+            (place, seed): self._trial(self.float_row, place, FLOAT_BITS, seed, "scratch")
+            for place in self._places()
+            for seed in self.study.seeds
+        }
+
+    def _places(self) -> list[Place]:
+        return list(itertools.product(range(len(self.models)), range(len(self.sets))))
+
+    def _start(self, row: Row, place: Place, seed: int) -> str:
+        if self.study.start == "float":
+            return "scratch" if row.is_float else f"trial:{self.floats[place, seed].name}"
+        return "scratch" if self.study.start == "scratch" else self.start_file
+
+    def _trial(self, row: Row, place: Place, bits: Bits, seed: int, start: str) -> Trial:
+        model, images = place
+        return Trial.model_construct(
+            quantizer=row.quantizer,
+            activations=row.activations,
+            model=self.models[model],
+            data=self.sets[images],
+            bits=bits,
+            seed=seed,
+            start=start,
+            keep_float=KEEP_FLOAT if row.is_float else self.keep_float,
+            training=row.training,
+            diagnostics=self.diagnostics,
+        )
+
+    @cached_property
+    def start_file(self) -> str:
+        """The weights' file that every trial starts from, as part of a trial's identity."""
+        try:
+            with Path(self.study.start).open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        except OSError as error:
+            sentence = f"{show(self.study.start)} cannot be read: {error.strerror}"
+            raise SettingError(("start",), sentence) from None
+        return f"file:{digest.hexdigest()}"
+
+    def _images(self, images: Component) -> TrialData:
+        data = self.study.data
+        return TrialData(
+            name=images.name, options=images.options, validation=data.validation, limit=data.limit
+        )
