@@ -113,7 +113,7 @@ def _sentence(error: ErrorDetails) -> str:
     if kind == "too_long":
         return f"{value} is too long; give at most {context['max_length']}"
     if kind == "string_pattern_mismatch":
-        return f"{value} does not fit; allowed: letters, digits, '_', '-' and '.', a letter or digit first"
+        return f"{value} does not fit; write letters, digits, '_', '-', '.', no sign first"
     wanted = _WANTED.get(kind.split("_")[0])
     if wanted is not None:
         return f"write {wanted} in place of {value}"

@@ -1,0 +1,125 @@
+"""``python -m qbench.list``: what a study file can name."""
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from qbench import registry
+from qbench.errors import UsageError
+from qbench.registry import Entry
+from qbench.study.names import bit_ranges
+
+__all__ = ["main"]
+
+KINDS = {
+    "quantizers": registry.quantizers,
+    "models": registry.models,
+    "datasets": registry.datasets,
+    "diagnostics": registry.diagnostics,
+}
+
+EXAMPLES = """\b
+Examples:
+  python -m qbench.list quantizers         what there is, with the bits that each can do
+  python -m qbench.list quantizers -v      options, and each method's equations
+  python -m qbench.list models --json      for other programs
+"""
+
+
+@click.command(name="list", epilog=EXAMPLES)
+@click.argument("kind", type=click.Choice(tuple(KINDS)))
+@click.option("-v", "--verbose", is_flag=True, help="Print options and whole docstrings too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list for other programs.")
+def main(kind: str, verbose: bool, as_json: bool) -> None:
+    """List the names that a study file can use."""
+    try:
+        entries = list(KINDS[kind].entries().values())
+    except UsageError as error:  # an installed plug-in that cannot be found
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    if as_json:
+        click.echo(json.dumps([_facts(entry) for entry in entries], indent=1))
+        return
+    console = Console(file=sys.stdout, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 10_000  # lines are as long as they are: for grep, not for a screen
+    if verbose:
+        for entry in entries:
+            console.print(_details(entry))
+    else:
+        console.print(_table(entries))
+        if any(entry.options for entry in entries):
+            click.echo(f"\nOptions and details: python -m qbench.list {kind} -v")
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON values."""
+    bits = entry.facts.get("bits", {})
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "bits": {target: list(widths) for target, widths in bits.items()},
+        "paper": entry.facts.get("paper", ""),
+        "options": {
+            name: {"type": _type(kind), "default": default}
+            for name, (kind, default) in entry.options.items()
+        },
+        "documentation": entry.doc,
+        "module": entry.module,
+    }
+
+
+def _table(entries: list[Entry]) -> Table:
+    """One line an entry; columns that no entry fills are left out."""
+    rows = [_facts(entry) for entry in entries]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("name", no_wrap=True, style="bold")
+    columns = [
+        ("weight bits", [_bits(row, "weight") for row in rows]),
+        ("activation bits", [_bits(row, "activation") for row in rows]),
+        ("what it is", [row["summary"].replace("``", "") for row in rows]),
+        ("paper", [row["paper"] for row in rows]),
+    ]
+    shown = [(title, cells) for title, cells in columns if any(cells)]
+    for title, _ in shown:
+        table.add_column(title, no_wrap=title.endswith("bits"))
+    for index, row in enumerate(rows):
+        table.add_row(row["name"], *(Text(cells[index]) for _, cells in shown))
+    return table
+
+
+def _bits(row: dict[str, Any], target: str) -> str:
+    return bit_ranges(row["bits"].get(target, ())) if row["bits"] else ""
+
+
+def _details(entry: Entry) -> Text:
+    """Name, facts, options and docstring of one entry."""
+    facts = _facts(entry)
+    text = Text(f"{entry.name}\n", style="bold")
+    lines = []
+    if facts["bits"]:
+        widths = (f"{bit_ranges(value)} ({target})" for target, value in facts["bits"].items())
+        lines.append(f"bits: {', '.join(widths)}")
+    if facts["paper"]:
+        lines.append(f"paper: {facts['paper']}")
+    for name, option in facts["options"].items():
+        lines.append(f"option {name}: {option['type']} = {json.dumps(option['default'])}")
+    lines += ["", *entry.doc.replace("``", "").splitlines(), ""]
+    text.append("\n".join(f"  {line}".rstrip() for line in lines), style="not bold")
+    return text
+
+
+def _type(kind: Any) -> str:
+    """A type as a study's author reads it: ``'a' | 'b'``, ``int``, ``float | None``."""
+    if isinstance(kind, type) and not hasattr(kind, "__args__"):
+        return kind.__name__
+    return str(kind).replace("typing.", "")
+
+
+if __name__ == "__main__":
+    main()
