@@ -1,5 +1,6 @@
 """Runs trials as one Ray Tune run, in worker processes that are reused."""
 
+import re
 import shutil
 import signal
 import tempfile
@@ -13,7 +14,8 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from qbench.execution.connection import connected, environment
+from qbench.execution.connection import connected
+from qbench.execution.environment import environment
 from qbench.execution.jobs import Queue
 from qbench.execution.worker import Worker
 from qbench.store import Failure
@@ -73,6 +75,7 @@ def _fit(
             run_config=tune.RunConfig(
                 storage_path=str(scratch),
                 failure_config=tune.FailureConfig(max_failures=resources.retries),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials do
                 callbacks=[_Messenger(queue, interrupted)],
                 verbose=0,
             ),
@@ -137,8 +140,14 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
 
 
 def _failure(trial: Any) -> Failure:
+    """Why a worker died, from what Ray wrote about it."""
     details = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    return Failure("error", f"its worker died {trial.num_failures} times", details)
+    exits = re.findall(r"Worker exit detail: (.*?)\.?(?: Some common causes|$)", details, re.M)
+    reason = exits[-1] if exits else (details.strip().splitlines() or [""])[-1]
+    message = f"its worker died {trial.num_failures} times; the last time: {reason}"
+    if "running low on memory" in details:
+        return Failure("out of memory", message, details)
+    return Failure("error", message, details)
 
 
 @contextmanager

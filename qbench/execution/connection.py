@@ -1,7 +1,6 @@
 """Starts Ray on this machine, or connects to a cluster, quietly; and ends it."""
 
 import logging
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,34 +11,10 @@ from qbench.errors import UsageError
 from qbench.execution.resources import count_cpus, count_gpus
 from qbench.study.schema import Resources
 
-__all__ = ["connected", "environment"]
+__all__ = ["connected"]
 
 _SECONDS_TO_ANSWER = 3.0  # Ray itself tries for more than ten times as long
 _STORE_BYTES = 100 * 2**20  # nothing of size goes through Ray; 75 MiB is its least
-_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a worker sees what this process sees
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # results are our own files; Tune's state is not used
-}
-
-
-@contextmanager
-def environment(**settings: str) -> Iterator[None]:
-    """Set environment variables, and put back what was there."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager
@@ -56,33 +31,32 @@ def connected(resources: Resources, address: str | None) -> Iterator[int]:
     Raises:
         UsageError: The cluster cannot be reached, or none of its nodes has what a trial asks for.
     """
-    with environment(**_SETTINGS):
-        if ray.is_initialized():
-            yield _slots(resources, "this process is connected to")
-            return
-        if address is None:
-            ray.init(
-                address="local",
-                num_cpus=count_cpus(),
-                num_gpus=count_gpus() if resources.gpus else 0,
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
-        else:
-            _join(address)
-        try:
-            yield _slots(resources, f"at {address}")
-        finally:
-            ray.shutdown()
+    if ray.is_initialized():
+        yield _slots(resources, "that this process is connected to")
+        return
+    if address is None:
+        ray.init(
+            address="local",
+            num_cpus=count_cpus(),
+            num_gpus=count_gpus() if resources.gpus else 0,
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    else:
+        _join(address)
+    try:
+        yield _slots(resources, f"at {address}")
+    finally:
+        ray.shutdown()
 
 
 def _join(address: str) -> None:
     if "://" in address:
         raise UsageError(
-            f"the Ray address '{address}' is one of Ray's clients; allowed: 'auto', or host:port of "
-            "a cluster's head, from a machine of the cluster"
+            f"the Ray address '{address}' is not supported; allowed: 'auto', or host:port of a "
+            "cluster's head, from a machine of the cluster"
         )
     if address != "auto":
         _probe(address)

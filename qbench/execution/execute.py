@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from qbench.execution.environment import QUIET, environment
 from qbench.execution.jobs import Job, Outcome, Queue, Watcher
 from qbench.execution.local import run_here
 from qbench.execution.resources import check_cpus, check_gpus, check_request
@@ -51,7 +52,8 @@ def execute(
     if local:
         run_here(queue, run)
     else:
-        from qbench.execution.cluster import run_on_ray  # ray's import takes seconds
+        with environment(**QUIET):
+            from qbench.execution.cluster import run_on_ray  # ray's import takes seconds
 
-        run_on_ray(queue, jobs[0].site.results, resources, address, run)
+            run_on_ray(queue, jobs[0].site.results, resources, address, run)
     return queue.outcome()

@@ -1,9 +1,10 @@
 """What is run, in which order, and what became of it; the same for Ray and for this process."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from pydantic import TypeAdapter
 
@@ -11,12 +12,10 @@ from qbench.store import Failure, Status, TrialFolder
 from qbench.study.trial import Trial
 from qbench.training.site import Site
 
-__all__ = ["Job", "Outcome", "Queue", "RunTrial", "Values", "Watcher", "load"]
+__all__ = ["Job", "Outcome", "Queue", "Values", "Watcher", "run_job"]
 
 Values = dict[str, float | int]
 """What a trial says after an epoch."""
-RunTrial = Callable[[Trial, Site], Iterator[Values]]
-"""Trains a trial, writes its files, and yields after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,28 @@ class Outcome:
     """Not run, because the trial that they start from is neither done nor part of this run."""
 
 
-def load(run: str) -> RunTrial:
-    """Import ``module:function``."""
-    module, _, function = run.partition(":")
-    loaded: RunTrial = getattr(importlib.import_module(module), function)
-    return loaded
+def run_job(job: Job, run: str) -> Generator[Values, None, None]:
+    """Train a trial; nothing starts before the first value is asked for.
+
+    What ``run`` raises is recorded, and so is a plug-in that exits: it ends its trial, not the
+    study. Only the user's stop gets through.
+
+    Args:
+        job: What to train, and where.
+        run: ``module:function``, imported here; the function takes a trial and a site, writes the
+            trial's files, and yields after each epoch.
+    """
+    try:
+        module, _, function = run.partition(":")
+        train = cast(_Train, getattr(importlib.import_module(module), function))
+        yield from train(job.trial, job.site)
+    except (Exception, SystemExit) as error:
+        message = f"{type(error).__name__}: {error}"
+        failure = Failure("error", message, traceback.format_exc())
+        TrialFolder(job.site.results, job.trial.name).fail(failure)
+
+
+_Train = Callable[[Trial, Site], Generator[Values, None, None]]
 
 
 class Queue:

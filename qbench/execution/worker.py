@@ -1,11 +1,11 @@
 """The Ray actor that runs one trial after the other; the process and its imports stay."""
 
 import time
-from typing import Any, cast
+from typing import Any
 
 from ray.tune import Trainable
 
-from qbench.execution.jobs import Job, load
+from qbench.execution.jobs import Job, Values, run_job
 
 __all__ = ["Worker"]
 
@@ -17,12 +17,11 @@ class Worker(Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the trial; it starts with the first ``step``, since Tune may yet withdraw it."""
-        job = Job.from_json(config["job"])
-        self._epochs = cast(Any, load(config["run"])(job.trial, job.site))
+        self._epochs = run_job(Job.from_json(config["job"]), config["run"])
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, at least an epoch; say what the last epoch said."""
-        values: dict[str, float | int] = {}
+        values: Values = {}
         until = time.monotonic() + SECONDS_PER_REPORT
         for values in self._epochs:
             if time.monotonic() >= until:
