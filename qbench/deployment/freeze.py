@@ -100,17 +100,19 @@ def deployed_bytes(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _check(name: str, weight: Tensor, codes: Tensor, codebook: Tensor) -> None:
-    levels = codebook.shape[-1]
     if codes.shape != weight.shape or codes.is_floating_point():
         raise ValueError(
             f"the quantizer of layer '{name}' returned codes {tuple(codes.shape)} of type "
             f"{codes.dtype} for a weight {tuple(weight.shape)}; codes are integers of its shape"
         )
-    if codebook.dtype != torch.float32 or codebook.shape[:-1] not in ((), weight.shape[:1]):
+    rows = codebook.shape[:-1]
+    wrong = codebook.ndim == 0 or rows not in ((), weight.shape[:1])
+    if wrong or codebook.dtype != torch.float32:
         raise ValueError(
             f"the quantizer of layer '{name}' returned a codebook {tuple(codebook.shape)} of type "
             f"{codebook.dtype}; allowed: float32 [levels] or [{weight.shape[0]}, levels]"
         )
+    levels = codebook.shape[-1]
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < levels:
         raise ValueError(
             f"the quantizer of layer '{name}' returned codes from {int(codes.min())} to "

@@ -121,10 +121,8 @@ class LayerPolicy:
 
 def policy_report(model: nn.Module) -> list[LayerPolicy]:
     """Every layer with a weight matrix or larger, quantized or float, in order."""
-    quantizers = {id(part) for part in model.modules() if isinstance(part, Quantizer)}
-    inside = {
-        id(below) for part in model.modules() if id(part) in quantizers for below in part.modules()
-    }
+    quantizers = [part for part in model.modules() if isinstance(part, Quantizer)]
+    inside = {id(below) for quantizer in quantizers for below in quantizer.modules()}
     report = []
     for name, part in model.named_modules():
         own = list(part.parameters(recurse=False))

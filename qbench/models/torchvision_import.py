@@ -20,8 +20,8 @@ def import_torchvision() -> ModuleType:
             torchvision fails with ``operator torchvision::nms does not exist``.
     """
     try:
+        torchvision = importlib.import_module("torchvision")
         importlib.import_module("torchvision.models")
-        return importlib.import_module("torchvision")
     except ModuleNotFoundError as error:
         if error.name != "torchvision":
             raise
@@ -38,6 +38,7 @@ def import_torchvision() -> ModuleType:
             "CUDA, or their versions differ; install the two anew in one command and from one "
             "place: pip install --force-reinstall torch torchvision"
         ) from None
+    return torchvision
 
 
 def classification_models() -> tuple[str, ...]:
