@@ -40,7 +40,7 @@ class Images:
 
     name: str
     digest: str
-    """A hash of all images and labels, or of the listing of a streamed set."""
+    """A hash of all images, labels and facts; of a streamed set, of its listing."""
     classes: int
     shape: tuple[int, int, int]
     """Channels, height, width of what a network gets."""
@@ -75,15 +75,18 @@ def prepare(data: TrialData, root: Path, cache: Path) -> Path:
     source: Dataset = datasets.load(data.name)(**data.options)
     folder = cache.absolute() / _key(data, source, root)
     try:
+        content = source.read(root) if source.streamed else None  # a listing is quick
+        if _usable(folder, content):
+            return folder
+        content = content or source.read(root)  # before a folder is made for a mistyped root
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock")):
-            content = source.read(root) if source.streamed else None  # a listing is quick
-            if not _usable(folder, content):
-                _write(folder, data.name, source, content or source.read(root))
+            if not _usable(folder, content):  # another process may have been first
+                _write(folder, data.name, source, content)
     except OSError as error:
         raise UsageError(
-            f"the data set '{data.name}' cannot be prepared in {cache.absolute()}: {error}; set "
-            "data.cache to a folder that can be written and has room"
+            f"the data set '{data.name}' cannot be prepared in {cache.absolute()}: {error}; its "
+            "files must be readable, and data.cache a folder that can be written and has room"
         ) from error
     return folder
 
@@ -120,8 +123,8 @@ def _key(data: TrialData, source: Dataset, root: Path) -> str:
     return f"{data.name.replace('/', '_')}-{digest}"
 
 
-def _usable(folder: Path, listing: Content | None) -> bool:
-    """Whether the folder holds what it says, and, of a streamed set, what the files are now."""
+def _usable(folder: Path, content: Content | None) -> bool:
+    """Whether the folder holds what it says, and what was read, if anything was."""
     meta = _read_meta(folder)
     if meta is None or _wrong_sizes(folder, meta):
         return False
@@ -131,7 +134,7 @@ def _usable(folder: Path, listing: Content | None) -> bool:
         return False
     if found != {name: recorded["digest"] for name, recorded in meta["arrays"].items()}:
         return False
-    return listing is None or _digests(listing) == found
+    return content is None or (content.source, _digests(content)) == (meta["source"], found)
 
 
 def _write(folder: Path, name: str, source: Dataset, content: Content) -> None:
@@ -146,11 +149,17 @@ def _write(folder: Path, name: str, source: Dataset, content: Content) -> None:
         np.save(file, content.arrays()[key], allow_pickle=False)
         arrays[key] = {"bytes": file.stat().st_size, "digest": digest}
     meta = {
-        "name": name, "digest": _joint(arrays), "classes": content.classes,
-        "shape": source.shape, "mean": source.mean, "std": source.std,
-        "augmentation": source.augmentation, "streamed": source.streamed,
-        "source": content.source, "arrays": arrays,
-    }  # fmt: skip
+        "name": name,
+        "classes": content.classes,
+        "shape": source.shape,
+        "mean": source.mean,
+        "std": source.std,
+        "augmentation": source.augmentation,
+        "streamed": source.streamed,
+        "source": content.source,
+        "arrays": arrays,
+    }
+    meta["digest"] = _joint(meta)
     (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     _sync(partial)
     with suppress(FileNotFoundError):
@@ -185,17 +194,20 @@ def _digest(array: Array) -> str:
     return digest.hexdigest()
 
 
-def _joint(arrays: Mapping[str, Mapping[str, Any]]) -> str:
-    text = json.dumps({name: recorded["digest"] for name, recorded in arrays.items()})
+def _joint(meta: Mapping[str, Any]) -> str:
+    """A hash of all facts and digests; where the images lie is no part of it."""
+    facts = {key: value for key, value in meta.items() if key not in ("digest", "source")}
+    text = json.dumps(facts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _read_meta(folder: Path) -> dict[str, Any] | None:
+    """What ``meta.json`` says, or nothing where it is missing or changed."""
     try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        return meta if meta["digest"] == _joint(meta) else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return meta if isinstance(meta, dict) and "arrays" in meta else None
 
 
 def _wrong_sizes(folder: Path, meta: Mapping[str, Any]) -> list[str]:
