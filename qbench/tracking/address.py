@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from qbench.errors import UsageError, unknown
 
-__all__ = ["check_reachable", "default_uri", "mask", "sqlite_file", "ui_command"]
+__all__ = ["check_reachable", "default_uri", "mask", "sqlite_file", "ui_address", "ui_command"]
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SCHEMES = (*PORTS, "sqlite", "databricks")
@@ -91,8 +91,13 @@ def _connect(uri: str, dialect: str) -> None:
         ) from None
 
 
+def ui_address(uri: str) -> str:
+    """Where a browser finds the store's pages: the server, or what :func:`ui_command` starts."""
+    return mask(uri).rstrip("/") if uri.startswith(("http:", "https:")) else "http://127.0.0.1:5000"
+
+
 def ui_command(uri: str) -> str:
-    """What to type, or to open, to browse the runs."""
+    """What to type to browse the runs; for a server, its address."""
     if uri.startswith(("http:", "https:", "databricks")):
         return mask(uri)
     beside = Path(sys.executable).parent / "mlflow"

@@ -68,49 +68,55 @@ class Store:
             UsageError: The store cannot be used.
         """
         self.uri = uri
+        self.is_server = uri.startswith(("http:", "https:", "databricks"))
+        self.is_beside_results = sqlite_file(uri) == Path(results) / "mlflow.db"
         file = sqlite_file(uri) or Path(results) / "mlflow"
         self.lock = FileLock(f"{file}.lock", timeout=LOCK_SECONDS)
         with explained(uri):
             file.parent.mkdir(parents=True, exist_ok=True)
-            _probe_database(uri)
+            if not self.is_server:
+                _probe_database(uri)
             with self.lock:  # processes that migrate one fresh database at once crash
                 self.client = MlflowClient(tracking_uri=uri)
                 self.client.get_experiment_by_name("Default")
 
-    def experiment(
-        self, name: str, artifacts: Path | None, tags: dict[str, str], defaults: dict[str, str]
-    ) -> str:
+    def experiment(self, name: str, artifacts: Path) -> str:
         """The id of the experiment, made or taken out of MLflow's trash if need be.
 
         Args:
             name: The experiment's name.
-            artifacts: The folder of the artifacts; None lets the server choose.
-            tags: Set on it, whether it is new or not.
-            defaults: Tags that a user may have changed, set where they are missing.
+            artifacts: The folder of a new experiment's artifacts; a server chooses its own.
 
         Raises:
-            UsageError: It exists with artifacts elsewhere, because the results were moved.
+            UsageError: The store lies in the results, which were moved since it was made.
         """
-        location = artifacts.as_uri() if artifacts is not None else None
+        location = None if self.is_server else artifacts.as_uri()
         with explained(self.uri), self.lock:
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                identity = str(self.client.create_experiment(name, location))
-            else:
-                identity = str(found.experiment_id)
-                if found.lifecycle_stage == "deleted":
-                    self.client.restore_experiment(identity)
-                if location is not None and found.artifact_location != location:
-                    raise UsageError(
-                        f"the tracking store {mask(self.uri)} keeps the artifacts of '{name}' in "
-                        f"{found.artifact_location}, not in {location}; if the results were "
-                        f"moved, delete {sqlite_file(self.uri)}, which is made again from them"
-                    )
-            known = found.tags if found is not None else {}
-            for key, value in ({**defaults, **known, **tags}).items():
-                if known.get(key) != value:
-                    self.client.set_experiment_tag(identity, key, value)
-        return identity
+                return str(self.client.create_experiment(name, location))
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+        if self.is_beside_results and found.artifact_location != location:
+            raise UsageError(
+                f"the tracking store {self.uri} keeps files in {found.artifact_location}, since "
+                f"the results were moved; delete {sqlite_file(self.uri)} and run the study again, "
+                "which makes it anew from the results"
+            )
+        return str(found.experiment_id)
+
+    def describe(self, experiment: str, tags: dict[str, str], defaults: dict[str, str]) -> None:
+        """Tag an experiment.
+
+        Args:
+            experiment: Its id.
+            tags: Set, whatever is there.
+            defaults: Set where there is none.
+        """
+        known = self.client.get_experiment(experiment).tags
+        for key, value in {**defaults, **known, **tags}.items():
+            if known.get(key) != value:
+                self.client.set_experiment_tag(experiment, key, value)
 
     def find(self, experiment: str, key: str, value: str) -> FoundRun | None:
         """The run that carries a tag; the oldest, if there are several."""
@@ -246,8 +252,6 @@ def explained(uri: str) -> Iterator[None]:
 
 def _probe_database(uri: str) -> None:
     """Connect once, since MLflow tries ten times with growing pauses."""
-    if uri.startswith(("http", "databricks")):
-        return
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri)

@@ -5,30 +5,41 @@ from pathlib import Path
 
 from qbench.study.schema import Study
 
-__all__ = ["COLUMNS", "description", "table_view"]
+__all__ = ["description", "page_address", "study_run_name", "table_view"]
 
-COLUMNS = (
-    "attributes.`Duration`",
-    "params.`quantizer`",
-    "params.`model`",
-    "params.`data`",
-    "params.`weight_bits`",
-    "params.`activation_bits`",
-    "params.`seed`",
-    "metrics.`final/test/accuracy`",
-    "metrics.`final/test/gap`",
-    "metrics.`discretization_error`",
-    "metrics.`cost/total_seconds`",
-    "tags.`qbench.state`",
-)
-"""The columns of the saved view, as MLflow's page names them."""
+VIEW = "qbench"
+RUN_NAME = "attributes.`Run Name`"
+WIDTHS = {
+    "metrics.`final/test/accuracy`": 160,
+    "metrics.`final/test/gap`": 110,
+    "metrics.`discretization_error`": 150,
+    "metrics.`cost/total_seconds`": 150,
+    "params.`quantizer`": 120,
+    "params.`model`": 110,
+    "params.`data`": 100,
+    "params.`weight_bits`": 100,
+    "params.`activation_bits`": 120,
+    "params.`seed`": 70,
+    "tags.`qbench.state`": 110,
+}
+"""The columns of the saved view, as MLflow's page names them, and their widths in pixels."""
 
 
-def description(study: Study, report: Path | None) -> str:
+def page_address(experiment: str) -> str:
+    """The part of the address after the server's, of the study's page in the saved view.
+
+    Args:
+        experiment: The experiment's id.
+    """
+    return f"/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
+
+
+def description(study: Study, experiment: str, report: Path | None) -> str:
     """The experiment's description, in Markdown.
 
     Args:
         study: The study.
+        experiment: The experiment's id.
         report: The folder of its tables and figures, once there is one.
     """
     first = study.quantizers[0].name
@@ -43,8 +54,8 @@ def description(study: Study, report: Path | None) -> str:
 
 {where}
 
-This page is a view of the result files; `python -m qbench.run` on the study file makes it again.
-The view *qbench* (menu **Views**) shows one row a trial with its deployed test accuracy.
+**[All trials, best first]({page_address(experiment)[1:]})** (also in the menu **Views**). \
+This page is a view of the result files; running the study again makes it again.
 
 | to see | search for |
 |---|---|
@@ -73,13 +84,14 @@ def table_view(milliseconds: int) -> tuple[str, str]:
         "searchFilter": "tags.`qbench.kind` = 'trial'",
         "orderByKey": "metrics.`final/test/accuracy`",
         "orderByAsc": False,
-        "selectedColumns": list(COLUMNS),
-        "columnOrder": list(COLUMNS),
+        "selectedColumns": list(WIDTHS),
+        "columnOrder": [RUN_NAME, *WIDTHS],
+        "columnWidths": {RUN_NAME: 330, **WIDTHS},
     }
     view = {
-        "name": "qbench",
+        "name": VIEW,
         "createdAt": milliseconds,
         "updatedAt": milliseconds,
         "state": json.dumps(state),
     }
-    return "mlflow.sharedViewState.qbench", json.dumps(view)
+    return f"mlflow.sharedViewState.{VIEW}", json.dumps(view)

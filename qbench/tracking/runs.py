@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qbench.store import Status, TrialFolder
+from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.content import History, Point, parameters, read_history, run_name
@@ -61,7 +61,6 @@ class TrialRuns:
         self._tags, self._datasets = tags, provenance.get("datasets", {})
         self.results = results
         self._known: dict[str, _Known] = {}
-        self._running: set[str] = set()
         self.labels: dict[str, str] = {}
         self._ablations: dict[str, str] = {}
         for cell in plan.cells:
@@ -70,14 +69,6 @@ class TrialRuns:
             self.labels[name] = " / ".join(dict.fromkeys([*filter(None, others), cell.label]))
             if cell.ablation:
                 self._ablations[name] = cell.ablation
-
-    def started(self, trial: Trial) -> None:
-        """Remember that the trial runs in this study."""
-        self._running.add(trial.name)
-
-    def is_running(self, trial: Trial, status: Status) -> bool:
-        """Whether the trial was started here and its files show no end."""
-        return trial.name in self._running and status not in ("done", "failed")
 
     def write(self, trial: Trial, *, ended: bool) -> None:
         """Make the run equal to the files.
@@ -91,7 +82,6 @@ class TrialRuns:
         """
         folder = TrialFolder(self.results, trial.name)
         if ended:
-            self._running.discard(trial.name)
             self._write_end(trial, folder)
         else:
             self._write_new(trial, folder)
@@ -137,9 +127,7 @@ class TrialRuns:
     def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
         known = self._known.get(trial.name)
         if known is None:
-            tags = self._tags | {
-                "mlflow.parentRunId": self._parent, "qbench.kind": "trial", "qbench.id": trial.id,
-            }  # fmt: skip
+            tags = self._tags | self._row_tags(trial)
             run = self._store.find_or_create(
                 self._experiment, "qbench.trial", trial.name,
                 run_name(trial, self._label(trial)), tags, read_history(folder).started,
@@ -193,6 +181,9 @@ class TrialRuns:
 
     def _row_tags(self, trial: Trial) -> dict[str, str]:
         tags = {
+            "mlflow.parentRunId": self._parent,
+            "qbench.kind": "trial",
+            "qbench.id": trial.id,
             "qbench.label": self._label(trial),
             "qbench.ablation": self._ablations.get(trial.name, ""),
             "qbench.needs": trial.needs or "",

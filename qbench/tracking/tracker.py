@@ -4,16 +4,15 @@ import getpass
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.address import check_reachable, default_uri, mask, sqlite_file, ui_command
+from qbench.tracking.address import check_reachable, default_uri, mask, ui_address, ui_command
 from qbench.tracking.content import safe_name
-from qbench.tracking.page import description, study_run_name, table_view
+from qbench.tracking.page import description, page_address, study_run_name, table_view
 from qbench.tracking.runs import TrialRuns
 
 if TYPE_CHECKING:
@@ -24,14 +23,6 @@ __all__ = ["Tracker"]
 PAUSE_SECONDS = 30.0  # between attempts, while a store refuses everything
 STUDY = "study"
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Due:
-    """What is to be logged of a trial."""
-
-    trial: Trial
-    ended: bool
 
 
 class Tracker:
@@ -47,7 +38,8 @@ class Tracker:
         """Use :meth:`open`."""
         self._store, self._runs, self._plan = store, runs, plan
         self._experiment, self._parent = experiment, parent
-        self._due: dict[str, _Due] = {}
+        self._due: dict[str, Trial] = {}
+        self._running: set[str] = set()
         self._unlogged_study = False
         self._warned = False
         self._quiet_until = 0.0
@@ -81,14 +73,10 @@ class Tracker:
 
         store = Store(address, results)
         study = plan.study
-        local = sqlite_file(address) is not None
-        artifacts = results / "mlflow-artifacts" / study.study if local else None
-        tags = {"mlflow.experimentKind": "custom_model_development", "qbench.study": study.study}
-        page = {"mlflow.note.content": description(study, None)}
-        page |= [table_view(round(time.time() * 1000))]
-        experiment = store.experiment(study.study, artifacts, tags, page)
+        experiment = store.experiment(study.study, results / "mlflow-artifacts" / study.study)
         common = _common_tags(provenance, study_file)
         with explained(address):
+            store.describe(experiment, *_page_tags(plan, experiment))
             parent = store.find_or_create(
                 experiment, "qbench.study", study.study, study_run_name(study.study),
                 common | {"qbench.kind": STUDY, "mlflow.note.content": study.question}, 0,
@@ -106,8 +94,12 @@ class Tracker:
         return tuple(sorted(self._due)) + ((STUDY,) if self._unlogged_study else ())
 
     def ui_command(self) -> str:
-        """What to type, or to open, to browse the runs."""
+        """What to type to browse the runs; for a server, the address to open."""
         return ui_command(self._store.uri)
+
+    def ui_page(self) -> str:
+        """The address of the study's page, where the browser is on the server's machine."""
+        return ui_address(self._store.uri) + page_address(self._experiment)
 
     def started(self, trial: Trial, label: str = "") -> None:
         """A trial runs: its run is made, or found again and set to running.
@@ -118,27 +110,27 @@ class Tracker:
         """
         if label:
             self._runs.labels[trial.name] = label
-        self._runs.started(trial)
-        self._log(_Due(trial, ended=False))
+        self._running.add(trial.name)
+        self._log(trial)
 
     def sync(self, trial: Trial) -> None:
-        """Log what the trial's files hold and the run does not."""
-        self._log(_Due(trial, ended=False))
+        """Log what the trial's files hold and the run does not; costs little if that is nothing."""
+        self._log(trial)
 
     def ended(self, trial: Trial) -> None:
         """Log the rest, the files, and how the trial ended: done, failed or interrupted."""
-        self._log(_Due(trial, ended=True))
+        self._running.discard(trial.name)
+        self._log(trial)
 
     def sync_all(self, trials: Iterable[Trial]) -> None:
         """Bring the runs of trials up to their files; also makes a lost store again.
 
-        A trial that is neither done nor failed, and that this tracker did not start, counts as
-        interrupted. A trial without files has no run.
+        A trial that is not running here and neither done nor failed counts as interrupted. One
+        without files has no run.
         """
         for trial in trials:
-            status = TrialFolder(self._runs.results, trial.name).status()
-            if status != "missing":
-                self._due[trial.name] = _Due(trial, ended=not self._runs.is_running(trial, status))
+            if TrialFolder(self._runs.results, trial.name).status() != "missing":
+                self._due[trial.name] = trial
         self._flush()
 
     def close(
@@ -169,14 +161,14 @@ class Tracker:
                 client.log_metric(self._parent, safe_name(name), value)
         if report is not None and report.is_dir():
             client.log_artifacts(self._parent, str(report), "report")
-            text = description(self._plan.study, report)
-            client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
+            text = description(self._plan.study, self._experiment, report)
+            self._store.describe(self._experiment, {"mlflow.note.content": text}, {})
         statuses = {TrialFolder(self._runs.results, name).status() for name in self._plan.trials()}
         failed = "FAILED" if "failed" in statuses else "FINISHED"
         self._store.end(self._parent, "KILLED" if interrupted else failed)
 
-    def _log(self, due: _Due) -> None:
-        self._due[due.trial.name] = due
+    def _log(self, trial: Trial) -> None:
+        self._due[trial.name] = trial
         self._flush()
 
     def _flush(self) -> None:
@@ -184,9 +176,9 @@ class Tracker:
         if time.monotonic() < self._quiet_until:
             return
         failures = 0
-        for name, due in list(self._due.items()):
+        for name, trial in list(self._due.items()):
             try:
-                self._runs.write(due.trial, ended=due.ended)
+                self._runs.write(trial, ended=name not in self._running)
             except Exception as error:
                 self._warn(name, error)
                 failures += 1
@@ -218,6 +210,16 @@ def _common_tags(provenance: dict[str, Any], study_file: Path) -> dict[str, str]
     except (OSError, KeyError, ImportError):
         tags["mlflow.user"] = ""  # a container's user need not have a name
     return {key: value for key, value in tags.items() if value}
+
+
+def _page_tags(plan: Plan, experiment: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Tags of the experiment: those that are set, and those that a user may have changed."""
+    fixed = {
+        "mlflow.experimentKind": "custom_model_development",
+        "qbench.study": plan.study.study,
+    }
+    view, state = table_view(round(time.time() * 1000))
+    return fixed, {view: state, "mlflow.note.content": description(plan.study, experiment, None)}
 
 
 def _plan_as_dict(plan: Plan) -> dict[str, Any]:

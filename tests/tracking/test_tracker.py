@@ -1,0 +1,407 @@
+import logging
+import math
+import shutil
+
+import pytest
+from trial_files import BEGUN, NAMES, TESTS, fail, finish, make_plan, make_trial, write_epochs
+
+from qbench.errors import UsageError
+from qbench.store import Row
+from qbench.study.plan import Cell
+from qbench.tracking import tracker as tracker_module
+
+VALIDATIONS = 2  # validation/loss and validation/accuracy are told as final values too
+COSTS = 4  # train, evaluate, deploy, and their total
+
+
+def logged_points(epochs):
+    return epochs * len(NAMES) + len(TESTS) + VALIDATIONS + COSTS
+
+
+def test_study_has_a_parent_run_and_a_child_run_a_trial(results, open_tracker, view):
+    trials = [make_trial(seed=seed) for seed in (0, 1)]
+    tracker = open_tracker(*trials)
+    for trial in trials:
+        tracker.started(trial)
+        finish(results, trial)
+        tracker.ended(trial)
+    report = results / "report"
+    report.mkdir()
+    (report / "report.md").write_text("# tiny\n")
+    tracker.close(report, {"trials_done": 2, "best": "lsq", "all": True})
+
+    (parent,) = view.runs("study")
+    children = view.runs()
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics == {"trials_done": 2.0}
+    assert view.files(parent) == {"tiny.yaml", "plan.json", "report"}
+    assert {run.info.run_name for run in children} == {
+        "lsq · resnet8 · digits · W4A32 · seed 0",
+        "lsq · resnet8 · digits · W4A32 · seed 1",
+    }
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert tracker.pending == ()
+    note = view.client.get_experiment_by_name("tiny").tags["mlflow.note.content"]
+    assert "Which quantizer loses least?" in note
+    assert str(report) in note
+
+
+def test_run_of_a_done_trial_holds_what_its_files_hold(results, open_tracker, view):
+    trial = make_trial()
+    folder = finish(results, trial, 5)
+    open_tracker(trial).sync_all([trial])
+
+    run = view.run()
+    tags = run.data.tags
+    assert tags["qbench.trial"] == trial.name
+    assert tags["qbench.id"] == trial.id
+    assert tags["qbench.state"] == "done"
+    assert tags["qbench.code"] == "c0de0001"
+    assert tags["mlflow.source.git.commit"] == "0123456789ab"
+    assert run.info.start_time == round((BEGUN - 0.8) * 1000)  # epoch 0 trains for 0.8 s
+    assert run.info.end_time == round((BEGUN + 5.4) * 1000)
+    assert [step for step, _ in view.points(run, "train/loss")] == [1, 2, 3, 4, 5]
+    assert "test/accuracy" not in run.data.metrics
+    history = {(row["epoch"], row["name"]): row["value"] for row in _rows(folder)}
+    assert run.data.metrics["final/test/accuracy"] == history[5, "test/accuracy"]
+    assert run.data.metrics["cost/train_seconds"] == pytest.approx(6 * 0.8)  # epochs 0 to 5
+    assert view.files(run) == {
+        "trial.json",
+        "history.parquet",
+        "layers.parquet",
+        "environment.json",
+        "deployed.safetensors",
+    }
+    inputs = {
+        (entry.dataset.name, entry.dataset.digest, entry.tags[0].value)
+        for entry in run.inputs.dataset_inputs
+    }
+    assert inputs == {
+        ("digits", "3fa9c1d20b7e-train", "train"),
+        ("digits", "3fa9c1d20b7e-test", "test"),
+    }
+
+
+def _rows(folder):
+    return folder.read_table("history.parquet").to_pylist()
+
+
+def test_second_tracker_doubles_nothing(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial, 5)
+    for _ in range(2):
+        tracker = open_tracker(trial)
+        tracker.started(trial)
+        tracker.sync(trial)
+        tracker.sync(trial)
+        tracker.ended(trial)
+        tracker.sync_all([trial])
+        tracker.close(None, {"trials_done": 1})
+    assert view.count(view.run()) == logged_points(5)
+    (parent,) = view.runs("study")
+    assert view.points(parent, "trials_done") == [(0, 1.0)]
+
+
+def test_points_are_logged_once_although_the_driver_was_killed(results, open_tracker, view):
+    trial = make_trial()
+    first = open_tracker(trial)
+    first.started(trial)
+    write_epochs(results, trial, 3)
+    first.sync(trial)
+    run = view.run()
+    assert run.info.status == "RUNNING"
+    assert [step for step, _ in view.points(run, "train/loss")] == [1, 2, 3]
+    # killed between the metrics and the note of how far they go
+    view.client.set_tag(run.info.run_id, "qbench.epoch", "1")
+
+    second = open_tracker(trial)
+    second.started(trial)
+    finish(results, trial, 6)
+    second.ended(trial)
+    assert view.run().info.run_id == run.info.run_id
+    assert view.count(view.run()) == logged_points(6)
+    assert [step for step, _ in view.points(run, "train/loss")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_rows_that_come_late_to_the_last_epoch_are_logged(results, open_tracker, view):
+    trial = make_trial()
+    tracker = open_tracker(trial)
+    tracker.started(trial)
+    write_epochs(results, trial, 3, change=lambda rows: rows[:-1])
+    tracker.sync(trial)
+    finish(results, trial, 3)
+    tracker.ended(trial)
+    assert view.count(view.run()) == logged_points(3)
+
+
+def test_trial_that_is_trained_anew_gets_a_new_run(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial, 5)
+    open_tracker(trial).sync_all([trial])
+    old = view.run().info.run_id
+
+    tracker = open_tracker(trial)
+    tracker.started(trial)
+    finish(results, trial, 4, begun=BEGUN + 1000)
+    tracker.ended(trial)
+    run = view.run()
+    assert run.info.run_id != old
+    assert view.count(run) == logged_points(4)
+
+
+def test_failed_trial_says_why_and_a_retry_takes_it_back(results, open_tracker, view):
+    trial = make_trial()
+    tracker = open_tracker(trial)
+    tracker.started(trial)
+    folder = fail(results, trial)
+    tracker.ended(trial)
+    run = view.run()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["qbench.state"] == "failed"
+    assert run.data.tags["qbench.failure"] == "diverged: the loss is nan in epoch 2"
+    assert view.files(run) == {"failed.json"}
+    tracker.close(None, {})
+    assert view.runs("study")[0].info.status == "FAILED"
+
+    tracker = open_tracker(trial)
+    folder.clear()
+    tracker.started(trial)
+    run = view.run()
+    assert run.info.status == "RUNNING"
+    assert "qbench.failure" not in run.data.tags
+    finish(results, trial)
+    tracker.ended(trial)
+    run = view.run()
+    assert run.info.status == "FINISHED"
+    assert "mlflow.note.content" not in run.data.tags
+
+
+def test_interrupted_trial_is_killed_and_continued_in_the_same_run(results, open_tracker, view):
+    trial = make_trial()
+    tracker = open_tracker(trial)
+    tracker.started(trial)
+    write_epochs(results, trial, 2)
+    tracker.ended(trial)
+    tracker.close(None, {}, interrupted=True)
+    killed = view.run()
+    assert killed.info.status == "KILLED"
+    assert view.runs("study")[0].info.status == "KILLED"
+    assert not [key for key in killed.data.metrics if key.startswith("final/")]
+
+    tracker = open_tracker(trial)
+    tracker.started(trial)
+    finish(results, trial, 5)
+    tracker.ended(trial)
+    assert view.run().info.run_id == killed.info.run_id
+    assert view.count(view.run()) == logged_points(5)
+
+
+def test_run_of_a_driver_that_died_does_not_stay_running(results, open_tracker, view):
+    trial = make_trial()
+    tracker = open_tracker(trial)
+    write_epochs(results, trial, 2)
+    tracker.started(trial)
+    assert view.run().info.status == "RUNNING"
+    open_tracker(trial).sync_all([trial])
+    assert view.run().info.status == "KILLED"
+
+
+def test_nan_and_infinity_are_logged(results, open_tracker, view):
+    trial = make_trial()
+    strange = [Row(1, "odd/nan", math.nan), Row(1, "odd/inf", math.inf)]
+    finish(results, trial, 2, change=lambda rows: [*strange, *rows])
+    for _ in range(2):
+        tracker = open_tracker(trial)
+        tracker.started(trial)
+        tracker.ended(trial)
+    run = view.run()
+    ((_, nan),) = view.points(run, "odd/nan")
+    ((_, infinite),) = view.points(run, "odd/inf")
+    assert math.isnan(nan)
+    assert infinite > 1e308  # MLflow stores the largest number
+
+
+def test_names_that_mlflow_refuses_are_made_safe(results, open_tracker, view):
+    trial = make_trial(options={"slope": [1, 2]})
+    odd = [Row(1, "error[conv1]", 1.0), Row(1, "/a//b/../c", 2.0)]
+    finish(results, trial, 2, change=lambda rows: [*odd, *rows])
+    tracker = open_tracker(trial)
+    tracker.sync_all([trial])
+    assert tracker.pending == ()
+    metrics = view.run().data.metrics
+    assert metrics["error_conv1_"] == 1.0
+    assert metrics["a/c"] == 2.0
+    assert view.run().data.params["quantizer.slope"] == "[1, 2]"
+
+
+def test_a_run_has_thirty_keys_at_most(results, open_tracker, view):
+    trial = make_trial()
+    many = [Row(1, f"diagnostic/{number}", 1.0) for number in range(40)]
+    finish(results, trial, 2, change=lambda rows: [*rows, *many])
+    open_tracker(trial).sync_all([trial])
+    run = view.run()
+    assert len(run.data.metrics) <= 30
+    assert {*NAMES, "final/test/accuracy", "cost/total_seconds"} <= run.data.metrics.keys()
+    assert "diagnostic/39" in run.data.tags["qbench.left_out"]
+
+
+def test_metrics_go_in_batches(results, open_tracker, monkeypatch):
+    trial = make_trial()
+    finish(results, trial, 300)  # 300 epochs of 9 values and 10 final ones are 3 batches of 1000
+    tracker = open_tracker(trial)
+    batches = []
+    client = tracker._store.client
+    log_batch = client.log_batch
+    monkeypatch.setattr(
+        client,
+        "log_batch",
+        lambda run_id, metrics=(), **more: (
+            batches.append(len(metrics)),
+            log_batch(run_id, metrics=metrics, **more),
+        ),
+    )
+    tracker.sync_all([trial])
+    assert [size for size in batches if size] == [1000, 1000, 710]
+    batches.clear()
+    tracker.sync_all([trial])
+    assert batches == []
+
+
+def test_sync_of_unchanged_files_logs_nothing(results, open_tracker, monkeypatch):
+    trial = make_trial()
+    write_epochs(results, trial, 3)
+    tracker = open_tracker(trial)
+    tracker.started(trial)
+
+    def refuse(*_, **__):
+        raise AssertionError("logged again")
+
+    monkeypatch.setattr(tracker._store.client, "log_batch", refuse)
+    tracker.sync(trial)
+    assert tracker.pending == ()
+
+
+def test_study_goes_on_when_the_store_fails_and_catches_up(
+    results, open_tracker, view, monkeypatch, caplog
+):
+    trials = [make_trial(seed=seed) for seed in range(3)]
+    tracker = open_tracker(*trials)
+    good = tracker._store.client.log_batch
+
+    def broken(*_, **__):
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(tracker._store.client, "log_batch", broken)
+    with caplog.at_level(logging.WARNING):
+        for trial in trials:
+            tracker.started(trial)
+            finish(results, trial)
+            tracker.ended(trial)
+    assert set(tracker.pending) == {trial.name for trial in trials}
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+    assert "the server is gone" in caplog.text
+
+    monkeypatch.setattr(tracker._store.client, "log_batch", good)
+    tracker.close(None, {})
+    assert tracker.pending == ()
+    assert [view.count(run) for run in view.runs()] == [logged_points(5)] * 3
+    assert {run.info.status for run in view.runs()} == {"FINISHED"}
+
+
+def test_a_store_that_fails_is_not_asked_for_a_while(results, open_tracker, monkeypatch):
+    trial = make_trial()
+    finish(results, trial)
+    tracker = open_tracker(trial)
+    now, calls = [0.0], []
+    monkeypatch.setattr(tracker_module.time, "monotonic", lambda: now[0])
+
+    def broken(*_, **__):
+        calls.append(now[0])
+        raise ConnectionError("the server is gone")
+
+    monkeypatch.setattr(tracker._store.client, "search_runs", broken)
+    tracker.sync(trial)
+    tracker.sync(trial)
+    assert calls == [0.0]
+    now[0] = 31.0  # the pause is 30 seconds
+    tracker.sync(trial)
+    assert calls == [0.0, 31.0]
+
+
+def test_damaged_file_of_one_trial_does_not_keep_others_out(results, open_tracker, view):
+    damaged, good = make_trial(seed=0), make_trial(seed=1)
+    for trial in (damaged, good):
+        finish(results, trial)
+    (results / damaged.name / "history.parquet").write_bytes(b"not a table")
+    tracker = open_tracker(damaged, good)
+    tracker.sync_all([damaged, good])
+    assert tracker.pending == (damaged.name,)
+    assert view.run().info.status == "FINISHED"
+
+
+def test_lost_store_is_made_again_from_the_files(results, open_tracker, view, migrated):
+    trials = [make_trial(seed=seed) for seed in range(2)]
+    for trial in trials:
+        finish(results, trial)
+    open_tracker(*trials).sync_all(trials)
+    before = [(run.info.run_name, run.data.metrics, run.info.start_time) for run in view.runs()]
+    other = results.parent / "elsewhere"
+    uri = f"sqlite:///{other / 'again.db'}"
+    other.mkdir()
+    shutil.copy(migrated, other / "again.db")
+    open_tracker(*trials, uri=uri).sync_all(trials)
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    identity = client.get_experiment_by_name("tiny").experiment_id
+    again = client.search_runs([identity], "tags.`qbench.kind` = 'trial'")
+    after = [(run.info.run_name, run.data.metrics, run.info.start_time) for run in again]
+    assert sorted(after, key=str) == sorted(before, key=str)
+
+
+def test_row_that_was_renamed_is_shown_with_its_new_label(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial)
+    open_tracker(trial).sync_all([trial])
+    plan = make_plan(trial)
+    renamed = type(plan)(study=plan.study, cells=(Cell(trial, "LSQ, tuned"),))
+    tracker = open_tracker(plan=renamed)
+    tracker.sync_all([trial])
+    run = view.run()
+    assert run.data.tags["qbench.label"] == "LSQ, tuned"
+    assert run.info.run_name == "LSQ, tuned · resnet8 · digits · W4A32 · seed 0"
+    assert view.count(run) == logged_points(5)
+
+
+def test_deleted_experiment_comes_back(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial)
+    open_tracker(trial).sync_all([trial])
+    experiment = view.client.get_experiment_by_name("tiny")
+    view.client.delete_experiment(experiment.experiment_id)
+    open_tracker(trial).sync_all([trial])
+    assert view.client.get_experiment_by_name("tiny").lifecycle_stage == "active"
+    assert view.count(view.run()) == logged_points(5)
+
+
+def test_moved_results_are_refused_with_what_to_do(results, open_tracker):
+    open_tracker(make_trial())
+    moved = results.with_name("moved")
+    shutil.copytree(results, moved)
+    study_file = results.parent / "tiny.yaml"
+    with pytest.raises(UsageError, match="the results were moved; delete .*moved/mlflow.db"):
+        tracker_module.Tracker.open(make_plan(), None, moved, study_file, {})
+
+
+def test_view_that_a_user_changed_is_kept(results, open_tracker, view):
+    open_tracker(make_trial())
+    experiment = view.client.get_experiment_by_name("tiny")
+    assert "final/test/accuracy" in experiment.tags["mlflow.sharedViewState.qbench"]
+    view.client.set_experiment_tag(
+        experiment.experiment_id, "mlflow.sharedViewState.qbench", "mine"
+    )
+    open_tracker(make_trial())
+    kept = view.client.get_experiment(experiment.experiment_id)
+    assert kept.tags["mlflow.sharedViewState.qbench"] == "mine"
