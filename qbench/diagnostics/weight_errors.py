@@ -48,4 +48,5 @@ def _weights(
 
 def _ratio(difference: Tensor, reference: Tensor) -> Tensor:
     tiny = torch.finfo(reference.dtype).tiny
-    return difference.norm() / reference.norm().clamp_min(tiny)
+    ratio: Tensor = difference.norm() / reference.norm().clamp_min(tiny)
+    return ratio

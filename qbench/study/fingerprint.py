@@ -8,7 +8,7 @@ from pathlib import Path
 from qbench.registry import quantizers
 from qbench.study.trial import Trial
 
-__all__ = ["fingerprint"]
+__all__ = ["code_fingerprint", "fingerprint"]
 
 
 def fingerprint(trial: Trial) -> str:
@@ -20,11 +20,12 @@ def fingerprint(trial: Trial) -> str:
     names = [trial.quantizer.name] + ([trial.activations.name] if trial.activations else [])
     sources = {quantizers.entry(name).source for name in names}
     sources.add(quantizers.entry("float").source.with_name("functional.py"))
-    return _fingerprint(tuple(sorted(sources)))
+    return code_fingerprint(tuple(sorted(sources)))
 
 
 @cache
-def _fingerprint(sources: tuple[Path, ...]) -> str:
+def code_fingerprint(sources: tuple[Path, ...]) -> str:
+    """Eight hexadecimal digits of what source files do, without their comments and docstrings."""
     digest = hashlib.blake2b(digest_size=4)
     for source in sources:
         tree = ast.parse(source.read_text(encoding="utf-8"))

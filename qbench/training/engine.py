@@ -1,5 +1,6 @@
 """One optimization step: the order in which network, quantizers and optimizers act."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
@@ -67,7 +68,7 @@ class Engine:
             total = total if penalty is None else total + penalty
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        total.backward()
+        torch.autograd.backward(total)
         for quantizer, weight in self._backward:
             quantizer.after_backward(weight)
         if self.training.clip_gradient is not None:

@@ -60,8 +60,8 @@ def make_optimizers(model: nn.Module, training: Training) -> list[Optimizer]:
     ] + own[recipe.name]
     made = [_optimizer(name, groups, recipe) for name, groups in own.items()]
     for optimizer in made:
-        for group in optimizer.param_groups:
-            group["first_lr"] = group["lr"]
+        for made_group in optimizer.param_groups:
+            made_group["first_lr"] = made_group["lr"]
     return made
 
 
@@ -72,7 +72,7 @@ def _optimizer(
     if name == "sgd":
         momentum = recipe.momentum if recipe.name == "sgd" else 0.9
         return SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=recipe.nesterov)
-    kind = {"adam": Adam, "adamw": AdamW}[name]
+    kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[name]
     return kind(groups, lr=recipe.learning_rate, betas=recipe.betas)
 
 

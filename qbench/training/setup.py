@@ -67,7 +67,8 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
     )
     model = float_network(trial, loader)
     _load_start(trial, site, loader, model)
-    model = quantized(model, trial).to(site.device, memory_format=torch.channels_last)
+    model = quantized(model, trial).to(site.device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     first, _ = next(iter(loader.plain_training(1)))
     initialize(model, first)
     optimizers = make_optimizers(model, training)
@@ -77,8 +78,8 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
 
 def float_network(trial: Trial, loader: Loader) -> nn.Module:
     """The trial's network before it is quantized, with fresh weights."""
-    channels, height, _ = loader.shape
-    return build_model(trial.model, channels=channels, classes=loader.classes, size=height)
+    channels, height, _ = loader.images.shape
+    return build_model(trial.model, channels=channels, classes=loader.images.classes, size=height)
 
 
 def quantized(model: nn.Module, trial: Trial) -> nn.Module:

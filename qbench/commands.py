@@ -1,0 +1,57 @@
+"""What the commands share: arguments, and how a mistake is answered."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qbench.errors import UsageError
+from qbench.study.expand import expand
+from qbench.study.load import load_study
+from qbench.study.plan import Plan
+from qbench.study.select import parse_shard, select, shard
+
+__all__ = ["answered", "chosen_plan", "with_overrides"]
+
+WRONG, INTERRUPTED = 2, 130
+
+
+def with_overrides(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: a study file, ``key=value`` overrides and ``--results``."""
+    function = click.option(
+        "--results", type=click.Path(path_type=Path), default="results", show_default=True,
+        help="The folder of all result files.",
+    )(function)  # fmt: skip
+    function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
+    return click.argument("study", type=click.Path(path_type=Path))(function)
+
+
+def answered(function: Callable[..., int]) -> Callable[..., None]:
+    """Decorator: the return value is the exit code; a mistake is one sentence and exit code 2."""
+
+    @wraps(function)
+    def wrapped(**arguments: Any) -> None:
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        try:
+            code = function(**arguments)
+        except UsageError as error:
+            click.echo(f"error: {error}", err=True)
+            code = WRONG
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        raise SystemExit(code)
+
+    return wrapped
+
+
+def chosen_plan(
+    study: Path, overrides: tuple[str, ...], only: str | None = None, part: str | None = None
+) -> Plan:
+    """The plan of a study file, or of the part of it that the options choose."""
+    plan = expand(load_study(study, overrides))
+    if only is not None:
+        plan = select(plan, only)
+    return plan if part is None else shard(plan, *parse_shard(part))

@@ -1,0 +1,262 @@
+"""One run of a study: prepare, train what is missing, track, report."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from qbench.console import Progressing
+from qbench.errors import UsageError
+from qbench.execution.execute import execute
+from qbench.execution.jobs import Job, Values, Watcher
+from qbench.provenance import provenance
+from qbench.standing import Standing
+from qbench.store import Status, TrialFolder, write_atomic
+from qbench.study.plan import Plan
+from qbench.study.trial import Trial
+from qbench.tracking.background import BackgroundTracker
+from qbench.training.site import Site
+
+__all__ = ["Result", "Session"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of a study came to."""
+
+    study: str
+    done: int
+    failed: dict[str, str]
+    """Trial name to reason."""
+    missing: int
+    table: str
+    """The comparison as plain text."""
+    headline: str
+    report: str
+    """The folder of tables and figures."""
+    ui_command: str
+    """What shows the runs in MLflow; empty where nothing is tracked."""
+    untracked: tuple[str, ...]
+    """What MLflow did not take."""
+
+    def lines(self) -> list[str]:
+        """What a run ends with on the screen."""
+        lines = ["", self.table, "", self.headline]
+        lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
+        lines += ["", f"report: {self.report}"]
+        if self.ui_command:
+            lines.append(f"browse: {self.ui_command}")
+        if self.untracked:
+            lines.append(f"MLflow lacks {len(self.untracked)} runs; the same command tries again")
+        return lines
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a run of a study needs to know."""
+
+    plan: Plan
+    standing: Standing
+    study_file: Path
+    results: Path
+    address: str | None = None
+    local: bool = False
+    fresh: bool = False
+    part: str = ""
+    """The shard, so that parts of one study may run at once."""
+
+    def go(self, console: Console) -> Result:
+        """Train what is to be trained, track it, and write the report.
+
+        Args:
+            console: Where a user is told how far it is.
+
+        Raises:
+            UsageError: Something that the user can mend, before anything is trained.
+            KeyboardInterrupt: The user stopped; the same command continues.
+        """
+        with self._locked():
+            images = self._prepare_data()
+            tracker, ui_command = self._open_tracker(images)
+            try:
+                if self.standing.to_run:
+                    self._train(images, console, tracker)
+            except BaseException as error:
+                if tracker is not None:
+                    tracker.close(None, {}, interrupted=isinstance(error, KeyboardInterrupt))
+                raise
+            return self._finish(tracker, ui_command)
+
+    def statuses(self) -> dict[str, Status]:
+        """What the files say of each trial of the plan."""
+        return {name: TrialFolder(self.results, name).status() for name in self.plan.trials()}
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        probe = self.results / f".writable-{os.getpid()}"
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(
+                f"the results folder '{self.results}' cannot be written ({error.strerror}); name "
+                "another one with --results"
+            ) from None
+        lock = FileLock(self._own_file("lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UsageError(
+                f"the study '{self.plan.study.study}' is being run by another process in "
+                f"'{self.results}'; wait for it, or run parts of it with --shard"
+            ) from None
+        with lock:
+            yield
+
+    def _own_file(self, ending: str) -> Path:
+        part = self.part.replace("/", "-of-")
+        return self.results / f".{self.plan.study.study}{part}.{ending}"
+
+    def _prepare_data(self) -> dict[str, Path]:
+        needed = {_data_key(trial): trial.data for trial in self.standing.to_run}
+        if not needed:
+            return {}
+        from qbench.datasets.prepare import prepare
+
+        data = self.plan.study.data
+        root = Path(data.root).expanduser()
+        cache = Path(data.cache).expanduser() if data.cache else root / ".qbench"
+        return {key: prepare(trial_data, root, cache) for key, trial_data in needed.items()}
+
+    def _open_tracker(self, images: dict[str, Path]) -> tuple[BackgroundTracker | None, str]:
+        tracking = self.plan.study.tracking
+        if not tracking.enabled:
+            return None, ""
+        tracked = self._tracked()
+        if tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses():
+            return None, str(tracked["ui_command"])  # nothing is new, and mlflow's import is slow
+        tracker = BackgroundTracker(self.plan)
+        facts = provenance(self.study_file, images.values(), self._device)
+        try:
+            return tracker, tracker.open(self.results, self.study_file, facts)
+        except BaseException:
+            tracker.close(None, {})
+            raise
+
+    def _tracked(self) -> dict[str, Any]:
+        """What MLflow had taken when the last run of the study ended."""
+        try:
+            known = json.loads(self._own_file("tracked.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    @property
+    def _device(self) -> str:
+        return "cuda" if self.plan.study.resources.gpus else "cpu"
+
+    def _train(
+        self, images: dict[str, Path], console: Console, tracker: BackgroundTracker | None
+    ) -> None:
+        if self.fresh:
+            for trial in self.standing.to_run:
+                TrialFolder(self.results, trial.name).clear()
+        labels = {cell.trial.name: cell.label for cell in self.plan.cells}
+        titles = {
+            trial.name: f"{labels.get(trial.name, trial.quantizer.name)} {trial.model.name} "
+            f"{trial.data.name} {trial.bits} seed {trial.seed}"
+            for trial in self.standing.to_run
+        }
+        with Progressing(titles, console, live=console.is_terminal) as view:
+            execute(
+                self._jobs(images),
+                self.plan.study.resources,
+                view if tracker is None else _Both(view, tracker),
+                local=self.local,
+                address=self.address,
+            )
+
+    def _jobs(self, images: dict[str, Path]) -> list[Job]:
+        study = self.plan.study
+        start = Path(study.start).resolve() if study.start not in ("scratch", "float") else None
+        return [
+            Job(
+                trial,
+                Site(
+                    results=self.results.resolve(),
+                    images=images[_data_key(trial)],
+                    device=self._device,
+                    threads=study.resources.cpus,
+                    checkpoint_seconds=study.resources.checkpoint_seconds,
+                    plugins=study.plugins,
+                    start_file=start if trial.start.startswith("file:") else None,
+                ),
+            )
+            for trial in self.standing.to_run
+        ]
+
+    def _finish(self, tracker: BackgroundTracker | None, ui_command: str) -> Result:
+        from qbench.reporting.report import write_report  # pandas and seaborn are slow to import
+
+        study = self.plan.study
+        folder = Path(study.report.output) / study.study
+        report = write_report(self.plan, self.results, folder, study.report.formats, {})
+        statuses = self.statuses()
+        failed = {
+            name: _reason(TrialFolder(self.results, name))
+            for name, status in statuses.items()
+            if status == "failed"
+        }
+        counts = {status: list(statuses.values()).count(status) for status in ("done", "failed")}
+        untracked: tuple[str, ...] = ()
+        if tracker is not None:
+            untracked = tracker.close(folder, {f"trials/{name}": n for name, n in counts.items()})
+            marker = {"uri": study.tracking.uri, "ui_command": ui_command, "trials": statuses}
+            if not untracked:
+                write_atomic(self._own_file("tracked.json"), json.dumps(marker).encode())
+        return Result(
+            study=study.study,
+            done=counts["done"],
+            failed=failed,
+            missing=len(statuses) - counts["done"] - counts["failed"],
+            table=report.table_text,
+            headline=report.headline,
+            report=str(folder),
+            ui_command=ui_command,
+            untracked=untracked,
+        )
+
+
+class _Both:
+    """Tells the view and the tracker."""
+
+    def __init__(self, view: Watcher, tracker: Watcher) -> None:
+        self.watchers = (view, tracker)
+
+    def started(self, name: str) -> None:
+        for watcher in self.watchers:
+            watcher.started(name)
+
+    def epoch(self, name: str, values: Values) -> None:
+        for watcher in self.watchers:
+            watcher.epoch(name, values)
+
+    def ended(self, name: str, status: Status) -> None:
+        for watcher in self.watchers:
+            watcher.ended(name, status)
+
+
+def _data_key(trial: Trial) -> str:
+    return f"{trial.data.name} {json.dumps(trial.data.options, sort_keys=True)}"
+
+
+def _reason(folder: TrialFolder) -> str:
+    failure = folder.failure()
+    return "unknown" if failure is None else f"{failure.reason}: {failure.message}"

@@ -1,0 +1,93 @@
+"""Where a study stands: what its result files say, and what is therefore to be run."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qbench.store import TrialFolder
+from qbench.study.fingerprint import fingerprint
+from qbench.study.plan import Plan
+from qbench.study.trial import Trial
+
+__all__ = ["Standing", "look", "seconds_per_epoch"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The trials of a plan, by name, in the order in which they are run."""
+
+    to_run: tuple[Trial, ...]
+    """Missing and cut-off trials, and whatever the user asked to do again."""
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+    """Failed before, and left so."""
+    cut_off: tuple[str, ...]
+    """Those of ``to_run`` that continue from a checkpoint."""
+    other_code: tuple[str, ...]
+    """Done, but by another version of their method's code."""
+
+
+def look(plan: Plan, results: Path, *, retry_failed: bool = False, fresh: bool = False) -> Standing:
+    """Compare a plan with the result store.
+
+    Args:
+        plan: The study's plan.
+        results: The result store.
+        retry_failed: Run failed trials again.
+        fresh: Run everything again.
+    """
+    groups: dict[str, list[str]] = {
+        name: [] for name in ("done", "failed", "cut_off", "other_code")
+    }
+    present = {entry.name for entry in results.iterdir()} if results.is_dir() else set()
+    to_run = []
+    for name, trial in plan.trials().items():
+        status = TrialFolder(results, name).status() if name in present else "missing"
+        if fresh or status in ("missing", "partial") or (status == "failed" and retry_failed):
+            to_run.append(trial)
+            if status == "partial" and not fresh:
+                groups["cut_off"].append(name)
+        else:
+            groups[status].append(name)
+            if status == "done" and _code(results, name) != fingerprint(trial):
+                groups["other_code"].append(name)
+    return Standing(tuple(to_run), **{name: tuple(found) for name, found in groups.items()})
+
+
+def _code(results: Path, name: str) -> str | None:
+    try:
+        text = (results / name / "trial.json").read_text(encoding="utf-8")
+        code = json.loads(text)["code"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(code)
+
+
+def seconds_per_epoch(plan: Plan, results: Path, done: tuple[str, ...]) -> Mapping[str, float]:
+    """What an epoch of a trial took, by its name, or of the nearest trial that is done.
+
+    The nearest is one of the same model and data set, best of the same quantizer and bits too.
+    Trials without such a neighbour are left out.
+    """
+    trials = plan.trials()
+    known = {}
+    for name in done[:200]:  # a mean over some is as good, and a plan answers at once
+        rows = TrialFolder(results, name).read_table("seconds.parquet").to_pylist()
+        spent = sum(row["seconds"] for row in rows if row["phase"] != "setup")
+        known[name] = spent / trials[name].training.epochs
+    means: dict[tuple[object, ...], list[float]] = {}
+    for name, seconds in known.items():
+        for key in _kinship(trials[name]):
+            means.setdefault(key, []).append(seconds)
+    estimate = {}
+    for name, trial in trials.items():
+        found = next((means[key] for key in _kinship(trial) if key in means), None)
+        if found is not None:
+            estimate[name] = sum(found) / len(found)
+    return estimate
+
+
+def _kinship(trial: Trial) -> list[tuple[object, ...]]:
+    place = (trial.model.name, trial.data.name, trial.data.limit)
+    return [(*place, trial.quantizer.name, str(trial.bits)), place]
