@@ -22,12 +22,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qbench.study.trial import PROTOCOL, Trial
+
+if TYPE_CHECKING:
+    import pyarrow
 
 __all__ = [
     "Failure", "LayerRow", "PhaseRow", "Row", "Status", "TrialFolder", "table_bytes",
@@ -89,6 +89,9 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def table_bytes(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> bytes:
     """Rows as a Parquet file; equal rows give equal bytes."""
+    import pyarrow as pa  # its import costs as much as all of a plan
+    import pyarrow.parquet as pq
+
     types = {int: pa.int32(), float: pa.float64(), str: pa.string()}
     names = kind._fields
     columns = zip(*rows, strict=True) if rows else ([] for _ in names)
@@ -117,15 +120,23 @@ class TrialFolder:
             return "failed"
         return "partial" if self.path.is_dir() else "missing"
 
-    def damaged(self, *, sizes_only: bool = False) -> list[str]:
-        """The files that are not as ``done`` recorded them; ``done`` itself if it is unreadable."""
+    def damaged(
+        self, *, sizes_only: bool = False, names: Sequence[str] = RESULT_FILES
+    ) -> list[str]:
+        """The files that are not as ``done`` recorded them; ``done`` itself if it is unreadable.
+
+        Args:
+            sizes_only: Compare sizes and read no file.
+            names: The files to look at.
+        """
         try:
             recorded = json.loads((self.path / "done").read_text())
             expected = {name: (entry["bytes"], entry["digest"]) for name, entry in recorded.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return ["done"]
-        wrong = [name for name in RESULT_FILES if name not in expected]
-        for name, (size, digest) in expected.items():
+        wrong = [name for name in names if name not in expected]
+        for name in [name for name in names if name in expected]:
+            size, digest = expected[name]
             file = self.path / name
             if (
                 not file.is_file()
@@ -166,13 +177,15 @@ class TrialFolder:
             raise ValueError(f"{self.path / name} does not hold an object")
         return value
 
-    def read_table(self, name: str) -> pa.Table:
+    def read_table(self, name: str) -> "pyarrow.Table":
         """Read a Parquet file.
 
         Raises:
             OSError: It does not exist.
             pyarrow.ArrowException: It is not a whole Parquet file.
         """
+        import pyarrow.parquet as pq
+
         return pq.read_table(io.BytesIO((self.path / name).read_bytes()))
 
     def finish(self) -> None:
