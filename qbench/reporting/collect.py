@@ -1,0 +1,135 @@
+"""Reading result files: what each trial ended with, and why some have no result.
+
+Nothing is dropped in silence and nothing here raises for a bad file: a trial is ``done``, or it is
+in one of the other states with a reason.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+
+from qbench.store import TrialFolder
+from qbench.study.trial import Trial
+
+__all__ = ["ACCURACY", "CURVES", "STATES", "State", "TrialResult", "collect"]
+
+State = Literal["done", "failed", "unfinished", "missing", "damaged"]
+STATES: tuple[State, ...] = ("done", "failed", "unfinished", "missing", "damaged")
+
+ACCURACY = "test/accuracy"
+"""The number that a report is about: the deployed network's share of test images it gets right."""
+CURVES = ("validation/accuracy", "train/accuracy")
+"""The histories that are drawn over epochs."""
+LAYER_MEASURE = "discretization_error"
+READ_FILES = (
+    "trial.json", "history.parquet", "layers.parquet", "seconds.parquet", "environment.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What the files of one trial say."""
+
+    trial: Trial
+    state: State
+    reason: str = ""
+    """In a few words, why there is no result: ``diverged``, ``history.parquet is damaged``."""
+    message: str = ""
+    """The whole sentence, where one was recorded."""
+    code: str = ""
+    """The fingerprint of the method's code that made it."""
+    final: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """Name to (epoch, value) of the last entry of each history."""
+    curves: pd.DataFrame | None = None
+    """``epoch``, ``name`` and ``value`` of the histories in ``CURVES``."""
+    layers: Mapping[str, float] = field(default_factory=dict)
+    """Discretization error of each layer at the last measurement, in the network's order."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each phase."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def short_reason(self) -> str:
+        """The state with its reason, for a table's cell."""
+        if self.state == "failed":
+            return f"failed: {self.reason}"
+        return "not finished" if self.state == "unfinished" else self.state
+
+
+def collect(trials: Iterable[Trial], results: Path) -> dict[str, TrialResult]:
+    """Read what is there of every trial, by its name."""
+    return {trial.name: read_trial(trial, results) for trial in trials}
+
+
+def read_trial(trial: Trial, results: Path) -> TrialResult:
+    """Read one trial's files; a bad one gives the state ``damaged`` and names it."""
+    folder = TrialFolder(results, trial.name)
+    try:
+        status = folder.status()
+        if status == "missing":
+            return TrialResult(trial, "missing", "not run", "it was not run")
+        if status == "failed":
+            return _failed(trial, folder)
+        if status == "partial" and not (folder.path / "done").is_file():
+            return TrialResult(trial, "unfinished", "not finished", "it was cut off, or still runs")
+        wrong = folder.damaged(sizes_only=True) or folder.damaged(names=READ_FILES)
+        if wrong:
+            listing = ", ".join(wrong)
+            return _damaged(trial, f"{listing} not as recorded when the trial ended")
+        return _done(trial, folder)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, pa.ArrowException) as error:
+        return _damaged(trial, f"its files cannot be read: {type(error).__name__}: {error}")
+
+
+def _damaged(trial: Trial, message: str) -> TrialResult:
+    return TrialResult(trial, "damaged", "damaged", " ".join(message.split())[:300])
+
+
+def _failed(trial: Trial, folder: TrialFolder) -> TrialResult:
+    failure = folder.failure()
+    if failure is None:
+        return _damaged(trial, "failed.json cannot be read")
+    return TrialResult(trial, "failed", str(failure.reason), str(failure.message))
+
+
+def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
+    history = folder.read_table("history.parquet").select(["epoch", "name", "value"]).to_pandas()
+    last = history.sort_values("epoch", kind="stable").drop_duplicates("name", keep="last")
+    final = {
+        str(name): (int(epoch), float(value))
+        for epoch, name, value in last.sort_values("name").itertuples(index=False)
+    }
+    if ACCURACY not in final:
+        return _damaged(trial, f"history.parquet has no {ACCURACY}")
+    if not math.isfinite(final[ACCURACY][1]):
+        return _damaged(trial, f"{ACCURACY} is {final[ACCURACY][1]}")
+    environment = folder.read_json("environment.json")
+    return TrialResult(
+        trial=trial,
+        state="done",
+        code=str(folder.read_json("trial.json").get("code", "")),
+        final=final,
+        curves=history[history["name"].isin(CURVES)],
+        layers=_last_layers(folder),
+        seconds=_seconds(folder),
+        environment=environment,
+    )
+
+
+def _last_layers(folder: TrialFolder) -> dict[str, float]:
+    table = folder.read_table("layers.parquet").select(["epoch", "layer", "name", "value"])
+    frame = table.to_pandas()
+    frame = frame[frame["name"] == LAYER_MEASURE]
+    frame = frame[frame["epoch"] == frame["epoch"].max()]
+    return dict(zip(frame["layer"].astype(str), frame["value"].astype(float), strict=True))
+
+
+def _seconds(folder: TrialFolder) -> dict[str, float]:
+    frame = folder.read_table("seconds.parquet").select(["phase", "seconds"]).to_pandas()
+    totals = frame.groupby("phase", sort=True)["seconds"].sum()
+    return {str(phase): float(value) for phase, value in totals.items()}

@@ -1,0 +1,233 @@
+"""The comparison of a study: its rows and settings, with values by seed, and who is best where."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from qbench.errors import UsageError, unknown
+from qbench.reporting.collect import ACCURACY, TrialResult, collect
+from qbench.reporting.statistics import Estimate, estimate, paired_difference
+from qbench.study.plan import Cell, Plan
+from qbench.study.trial import Trial
+
+__all__ = ["Comparison", "Group", "Setting", "setting_of"]
+
+
+class Setting(NamedTuple):
+    """A column of the comparison; seeds are replicates inside it."""
+
+    model: str
+    data: str
+    bits: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The trials of one row in one setting, by seed."""
+
+    label: str
+    setting: Setting
+    results: Mapping[int, TrialResult]
+    is_float: bool = False
+    ablation: str = ""
+
+    @property
+    def done(self) -> dict[int, TrialResult]:
+        """The trials that have a result."""
+        return {seed: found for seed, found in self.results.items() if found.state == "done"}
+
+    @property
+    def problems(self) -> Counter[str]:
+        """How many seeds have no result, by reason."""
+        found = (result for _, result in sorted(self.results.items()))
+        return Counter(result.short_reason for result in found if result.state != "done")
+
+    def values(self, name: str, scale: float = 1.0) -> pd.Series:
+        """The last value of a history by seed, times ``scale``; seeds without it are left out."""
+        found = {
+            seed: result.final[name][1] * scale
+            for seed, result in sorted(self.done.items())
+            if name in result.final
+        }
+        return pd.Series(found, dtype=float).dropna()
+
+    @cached_property
+    def accuracy(self) -> pd.Series:
+        """Deployed test accuracy in percent, by seed."""
+        return self.values(ACCURACY, 100.0)
+
+    @cached_property
+    def accuracy_estimate(self) -> Estimate:
+        """The mean deployed test accuracy in percent."""
+        return estimate(self.accuracy.tolist())
+
+    def seconds(self, phase: str) -> pd.Series:
+        """Wall time of a phase by seed."""
+        found = {
+            seed: result.seconds[phase]
+            for seed, result in sorted(self.done.items())
+            if result.seconds.get(phase, 0.0) > 0
+        }
+        return pd.Series(found, dtype=float)
+
+
+def setting_of(trial: Trial) -> Setting:
+    """The setting of a trial, with the options of its model and data set in their names."""
+    return Setting(
+        _with_options(trial.model.name, trial.model.options),
+        _with_options(trial.data.name, trial.data.options),
+        str(trial.bits),
+    )
+
+
+def _with_options(name: str, options: Mapping[str, object]) -> str:
+    listing = ", ".join(f"{key}={value}" for key, value in sorted(options.items()))
+    return f"{name} ({listing})" if listing else name
+
+
+class Comparison:
+    """A study's plan beside what its result files say."""
+
+    def __init__(self, plan: Plan, results: Path) -> None:
+        """Read the files of every trial of the plan.
+
+        Raises:
+            UsageError: The study's baseline is no row of it.
+        """
+        self.plan = plan
+        self.trials = collect(plan.trials().values(), results)
+        self.settings = self._settings()
+        self.groups = {
+            (group.label, group.setting): group
+            for row in self._cells_by_row().values()
+            for group in self._row_groups(row)
+        }
+        self.floats = self._floats()
+        self.baseline = self._baseline()
+
+    def _settings(self) -> list[Setting]:
+        cells = self.plan.cells
+        seen = dict.fromkeys(setting_of(cell.trial) for cell in cells if not cell.is_float)
+        pairs = {setting[:2] for setting in seen}
+        alone = (setting_of(cell.trial) for cell in cells if cell.is_float)
+        seen |= dict.fromkeys(setting for setting in alone if setting[:2] not in pairs)
+        models = list(dict.fromkeys(setting.model for setting in seen))
+        data = list(dict.fromkeys(setting.data for setting in seen))
+        bits = [str(bits) for bits in self.plan.study.bits]
+        return sorted(
+            seen,
+            key=lambda setting: (
+                models.index(setting.model),
+                data.index(setting.data),
+                bits.index(setting.bits) if setting.bits in bits else len(bits),
+            ),
+        )
+
+    def _cells_by_row(self) -> dict[str, list[Cell]]:
+        rows: dict[str, list[Cell]] = {}
+        for cell in self.plan.cells:
+            rows.setdefault(cell.label, []).append(cell)
+        return rows
+
+    def _row_groups(self, cells: list[Cell]) -> Iterable[Group]:
+        first = cells[0]
+        by_setting: dict[Setting, dict[int, TrialResult]] = {}
+        for cell in cells:
+            own = setting_of(cell.trial)
+            places = self._same_pair(own) if cell.is_float else [own]
+            for setting in places:
+                found = by_setting.setdefault(setting, {})
+                found[cell.trial.seed] = self.trials[cell.trial.name]
+        for setting, found in by_setting.items():
+            yield Group(first.label, setting, found, first.is_float, first.ablation)
+
+    def _same_pair(self, setting: Setting) -> list[Setting]:
+        return [other for other in self.settings if other[:2] == setting[:2]]
+
+    def _floats(self) -> dict[tuple[str, str], Group]:
+        found: dict[tuple[str, str], Group] = {}
+        for group in self.groups.values():
+            if group.is_float and not group.ablation:
+                found.setdefault(group.setting[:2], group)
+        needed: dict[Setting, dict[int, TrialResult]] = {}
+        for trial in self.plan.needed:
+            results = needed.setdefault(setting_of(trial), {})
+            results[trial.seed] = self.trials[trial.name]
+        for setting, results in needed.items():
+            found.setdefault(setting[:2], Group("float", setting, results, is_float=True))
+        return found
+
+    def _baseline(self) -> str | None:
+        wanted = self.plan.study.report.baseline
+        if wanted is None:
+            return None
+        names = {cell.trial.quantizer.name: cell.label for cell in reversed(self.plan.cells)}
+        label = wanted if wanted in self.labels else names.get(wanted)
+        if label is None:
+            raise UsageError(f"report.baseline: {unknown('row', wanted, self.labels)}")
+        return None if self.is_float(label) else label
+
+    def is_float(self, label: str) -> bool:
+        """Whether a row is a float network."""
+        return any(cell.is_float for cell in self.plan.cells if cell.label == label)
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The rows of the comparison in the study's order, ablations left out."""
+        return list(dict.fromkeys(cell.label for cell in self.plan.cells if not cell.ablation))
+
+    @cached_property
+    def ablations(self) -> dict[str, tuple[str, str | None]]:
+        """Label of each ablation row to its factor and the row that it varies."""
+        found: dict[str, tuple[str, str | None]] = {}
+        for cell in self.plan.cells:
+            if cell.ablation and cell.label not in found:
+                bases = [base for base in self.labels if cell.label.startswith(f"{base} [")]
+                found[cell.label] = (cell.ablation, max(bases, key=len, default=None))
+        return found
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs of model and data set, in order."""
+        return list(dict.fromkeys((setting.model, setting.data) for setting in self.settings))
+
+    def float_of(self, setting: Setting) -> Group | None:
+        """The study's own float network of the same model and data set."""
+        return self.floats.get((setting.model, setting.data))
+
+    def drop(self, group: Group) -> Estimate:
+        """Float minus ``group``, in points of deployed test accuracy, paired by seed."""
+        reference = self.float_of(group.setting)
+        empty = pd.Series(dtype=float)
+        return paired_difference(empty if reference is None else reference.accuracy, group.accuracy)
+
+    def competitors(self, setting: Setting) -> list[Group]:
+        """The quantized rows of a setting with any result, best mean first."""
+        found = (self.groups.get((label, setting)) for label in self.labels)
+        groups = [
+            group
+            for group in found
+            if group is not None and not group.is_float and group.accuracy_estimate.n
+        ]
+        return sorted(groups, key=lambda group: -group.accuracy_estimate.mean)
+
+    def marked(self, setting: Setting) -> list[Group]:
+        """The best row of a setting and those that cannot be told from it, the best first.
+
+        Empty where fewer than two rows have seeds enough. A row whose paired difference from the
+        best has no interval cannot be told from it.
+        """
+        groups = [g for g in self.competitors(setting) if g.accuracy_estimate.has_interval]
+        if len(groups) < 2:
+            return []
+        best = groups[0]
+        return [best] + [
+            group
+            for group in groups[1:]
+            if not paired_difference(best.accuracy, group.accuracy).excludes_zero
+        ]

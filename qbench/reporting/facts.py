@@ -1,0 +1,138 @@
+"""What a reader must know to judge a comparison: what was equal, what was not, what is missing."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from qbench.errors import UsageError
+from qbench.reporting.collect import TrialResult
+from qbench.reporting.compare import Comparison, setting_of
+from qbench.reporting.document import Entry, Heading, Items, Part, Table, Text
+from qbench.reporting.tables import place
+from qbench.study.fingerprint import fingerprint
+from qbench.study.trial import Trial
+
+__all__ = ["fairness", "without_result"]
+
+SHOWN = 50
+"""Lines of a list; the rest is counted, and stands in ``results.csv``."""
+
+
+def fairness(comparison: Comparison) -> Iterator[Part]:
+    """The shared recipe, every row's departure from it, float layers, start and exclusions."""
+    study = comparison.plan.study
+    yield Heading("What was equal, and what was not")
+    differences = list(_differences(comparison))
+    if differences:
+        yield Text("All rows train by the recipe below, with these differences:")
+        yield Items(tuple(differences))
+    else:
+        yield Text("All rows train by the recipe below, without a difference.")
+    settings = flat(study.training.model_dump(mode="json"))
+    rows = [(name, [Entry(_words(name, value))]) for name, value in settings.items()]
+    yield Table("recipe", "The training settings that rows share.", "setting", [("value",)], rows)
+    kept = ", ".join(study.keep_float)
+    lines = [
+        f"Layers left in float in every quantized network: {kept}."
+        if kept
+        else "No layer is left in float.",
+        _start(study.start),
+        f"Images held out of training for validation: {study.data.validation}.",
+    ]
+    if study.data.limit is not None:
+        lines.append(f"Training uses {study.data.limit} images only.")
+    lines += [
+        f"Excluded, {left.count} trials where {left.where}: {left.because}"
+        for left in comparison.plan.excluded
+    ]
+    yield Items((*lines, *_code_changes(comparison)))
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _words(name: str, value: object) -> str:
+    if value is None:
+        return "the data set's own" if name == "augmentation" else "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value) or "none"
+    return str(value)
+
+
+def _differences(comparison: Comparison) -> Iterator[str]:
+    shared = flat(comparison.plan.study.training.model_dump(mode="json"))
+    seen: set[str] = set()
+    for cell in comparison.plan.cells:
+        if cell.label in seen:
+            continue
+        seen.add(cell.label)
+        own = flat(cell.trial.training.model_dump(mode="json"))
+        changed = [
+            f"{name} {_words(name, own[name])} in place of {_words(name, shared[name])}"
+            for name in shared
+            if own[name] != shared[name]
+        ]
+        if changed:
+            yield f"{cell.label}: {'; '.join(changed)}"
+
+
+def _start(start: str) -> str:
+    if start == "scratch":
+        return "Start: random weights, the same for every row of one seed."
+    if start == "float":
+        return "Start: the study's own float network of the same model, data set and seed."
+    return f"Start: the weights of the file {start.replace(chr(92), '/').rsplit('/', 1)[-1]}."
+
+
+def _code_changes(comparison: Comparison) -> Iterator[str]:
+    """Rows whose results were made by other code than there is now; they may not be repeatable."""
+    old: dict[str, set[str]] = {}
+    for result in comparison.trials.values():
+        if result.state == "done" and _code_now(result.trial) not in ("", result.code):
+            old.setdefault(result.trial.quantizer.name, set()).add(result.code or "unknown")
+    for name, codes in sorted(old.items()):
+        yield (
+            f"Results of {name} were made by other code than is installed now "
+            f"(fingerprint {', '.join(sorted(codes))})."
+        )
+
+
+def _code_now(trial: Trial) -> str:
+    try:
+        return fingerprint(trial)
+    except (UsageError, OSError, SyntaxError):  # a plug-in that is not loaded: nothing is known
+        return ""
+
+
+def without_result(comparison: Comparison) -> Iterator[Part]:
+    """Every trial that has no result, with its reason; those never run are counted by row."""
+    bad = [found for found in comparison.trials.values() if found.state != "done"]
+    if not bad:
+        return
+    labels = {cell.trial.name: cell.label for cell in reversed(comparison.plan.cells)}
+    yield Heading("Trials without a result")
+    lines: list[str] = []
+    never_run: dict[str, int] = {}
+    for found in bad:
+        label = labels.get(found.trial.name, "float (others start from it)")
+        if found.state == "missing":
+            never_run[label] = never_run.get(label, 0) + 1
+        else:
+            lines.append(f"{label}, {_where(found)}: {found.short_reason}: {found.message}")
+    if len(lines) > SHOWN:
+        lines[SHOWN:] = [f"{len(lines) - SHOWN} more; see results.csv"]
+    lines += [f"{label}: {count} trials were not run" for label, count in never_run.items()]
+    yield Items(tuple(lines))
+
+
+def _where(found: TrialResult) -> str:
+    return f"{place(setting_of(found.trial))}, seed {found.trial.seed}"

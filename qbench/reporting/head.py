@@ -1,0 +1,128 @@
+"""The head of a report and its end: the grid, what ran, what it cost, on what."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from qbench.reporting.collect import STATES, TrialResult
+from qbench.reporting.compare import Comparison
+from qbench.reporting.document import Heading, Items, Part, Text
+from qbench.reporting.numbers import duration
+
+__all__ = ["environment", "head", "states"]
+
+STATE_WORDS = {
+    "done": "done",
+    "failed": "failed",
+    "unfinished": "not finished",
+    "missing": "not run",
+    "damaged": "damaged",
+}
+
+
+def head(comparison: Comparison, headline: str) -> Iterator[Part]:
+    """Question, answer, grid and what became of it."""
+    study = comparison.plan.study
+    yield Heading(study.study, level=1)
+    yield Text(study.question)
+    yield Text(headline, strong=True)
+    yield Items(
+        (
+            f"Quantizers: {', '.join(comparison.labels)}",
+            *_axes(comparison),
+            f"Trials: {states(comparison)}",
+            f"Cost: {_cost(comparison)}",
+        )
+    )
+
+
+def _axes(comparison: Comparison) -> Iterator[str]:
+    trials = [cell.trial for cell in comparison.plan.cells]
+    settings = comparison.settings
+    axes = {
+        "Models": dict.fromkeys(setting.model for setting in settings),
+        "Data": dict.fromkeys(setting.data for setting in settings),
+        "Bits": dict.fromkeys(setting.bits for setting in settings),
+        "Seeds": dict.fromkeys(str(seed) for seed in sorted({trial.seed for trial in trials})),
+    }
+    for name, values in axes.items():
+        yield f"{name}: {', '.join(values) or 'none'}"
+
+
+def states(comparison: Comparison) -> str:
+    """``24 done, 1 failed (diverged 1)`` of all trials, those that others start from included."""
+    results = comparison.trials.values()
+    counts = Counter(found.state for found in results)
+    reasons = Counter(found.reason for found in results if found.state == "failed")
+    words = [f"{counts[state]} {STATE_WORDS[state]}" for state in STATES if counts[state]]
+    text = ", ".join(words) or "none"
+    if reasons:
+        text += f" (failed: {', '.join(f'{n} {why}' for why, n in sorted(reasons.items()))})"
+    return text
+
+
+def _cost(comparison: Comparison) -> str:
+    phases: Counter[str] = Counter()
+    for found in comparison.trials.values():
+        phases.update(found.seconds)
+    total = sum(phases.values())
+    if not total:
+        return "no time is recorded"
+    shares = ", ".join(
+        f"{name} {100 * seconds / total:.0f} %" for name, seconds in _largest_first(phases)
+    )
+    return f"{duration(total)} of trials' wall time in all ({shares})"
+
+
+def _largest_first(counts: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def environment(comparison: Comparison, provenance: Mapping[str, Any]) -> Iterator[Part]:
+    """Code, libraries and machines of the trials, and where the report comes from."""
+    yield Heading("Code and machine")
+    done = [found for found in comparison.trials.values() if found.state == "done"]
+    lines = [
+        f"{name}: {_counted(done, read)}"
+        for name, read in (
+            ("Commit", lambda e: e.get("commit")),
+            ("Versions", lambda e: _joined(e.get("versions"))),
+            ("Machine", _machine),
+            ("Device", lambda e: e.get("device")),
+            ("Threads", lambda e: e.get("threads")),
+            ("Engine", lambda e: e.get("engine")),
+        )
+        if done
+    ]
+    peaks = [found.environment.get("peak_memory_bytes") for found in done]
+    largest = max((peak for peak in peaks if isinstance(peak, int)), default=0)
+    if largest:
+        lines.append(f"Peak memory of a trial: {largest / 2**20:.0f} MiB")
+    lines += [f"{name}: {value}" for name, value in provenance.items()]
+    places = {(_machine(found.environment), str(found.environment.get("device"))) for found in done}
+    if len(places) > 1:
+        lines.append("Trials ran on different machines or devices; do not compare their times.")
+    yield Items(tuple(lines)) if lines else Text("No trial has recorded where it ran.")
+
+
+def _counted(results: list[TrialResult], read: Any) -> str:
+    values = Counter(str(read(found.environment) or "unknown") for found in results)
+    if len(values) == 1:
+        return next(iter(values))
+    return "; ".join(f"{value} ({count} trials)" for value, count in _largest_first(values))
+
+
+def _joined(versions: object) -> str:
+    if not isinstance(versions, Mapping):
+        return ""
+    return ", ".join(f"{name} {value}" for name, value in sorted(versions.items()))
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    machine = environment.get("machine")
+    if not isinstance(machine, Mapping):
+        return "unknown"
+    return (
+        f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores, "
+        f"{machine.get('system', 'unknown system')}"
+    )

@@ -1,0 +1,90 @@
+"""A report's parts as Markdown that a code host renders, and tables for a terminal."""
+
+import re
+from collections.abc import Iterable
+
+from tabulate import tabulate
+
+from qbench.reporting.document import Entry, Figure, Heading, Items, Part, Table, Text
+
+__all__ = ["escape_markdown", "render_markdown", "render_terminal"]
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$!])")
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_LINE_START = re.compile(r"^(?:([-+=])|(\d+)([.)]))")
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` as one line in which no character is markup."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = _SPECIAL.sub(r"\\\1", line.translate(_HTML))
+    return _LINE_START.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", line)
+
+
+def render_markdown(parts: Iterable[Part]) -> str:
+    """The whole report."""
+    return "\n\n".join(_markdown(part) for part in parts) + "\n"
+
+
+def _markdown(part: Part) -> str:
+    match part:
+        case Heading(text, level):
+            return f"{'#' * level} {escape_markdown(text)}"
+        case Text(text, strong):
+            return f"**{escape_markdown(text)}**" if strong else escape_markdown(text)
+        case Items(items):
+            return "\n".join(f"- {escape_markdown(item)}" for item in items)
+        case Figure(path, caption):
+            # The path is made of letters, digits and hyphens by qbench: nothing to escape.
+            return f"![{escape_markdown(caption)}]({path.as_posix()}.png)"
+        case Table():
+            return _markdown_table(part)
+
+
+def _markdown_table(table: Table) -> str:
+    heads = [escape_markdown(" · ".join(column)) for column in table.columns]
+    rows = [
+        [escape_markdown(name), *(_markdown_entry(entry) for entry in entries)]
+        for name, entries in table.rows
+    ]
+    body = tabulate(
+        rows,
+        headers=[escape_markdown(table.head), *heads],
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=("left", *("right" for _ in heads)),
+    )
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
+    return "\n\n".join(part for part in (escape_markdown(table.caption), body, notes) if part)
+
+
+def _markdown_entry(entry: Entry) -> str:
+    text = escape_markdown(entry.text)
+    return f"**{text}**" if entry.bold else text
+
+
+def render_terminal(tables: Iterable[Table]) -> str:
+    """Tables as plain text; a star stands for bold, and notes stand once, under the last."""
+    blocks: list[str] = []
+    notes: dict[str, None] = {}
+    for table in tables:
+        rows = [
+            [_plain(name), *(_plain(e.text) + (" *" if e.bold else "  ") for e in entries)]
+            for name, entries in table.rows
+        ]
+        heads = [table.head, *("\n".join(map(_plain, column)) for column in table.columns)]
+        body = tabulate(
+            rows,
+            headers=heads,
+            tablefmt="simple",
+            disable_numparse=True,
+            colalign=("left", *("right" for _ in table.columns)),
+        )
+        blocks.append(f"{table.caption}\n\n{body}")
+        notes |= dict.fromkeys(note.replace("Bold:", "*:") for note in table.notes)
+    return "\n\n".join([*blocks, "\n".join(map(_plain, notes))]).rstrip()
+
+
+def _plain(text: str) -> str:
+    """One line without control characters, which a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

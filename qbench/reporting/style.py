@@ -1,0 +1,108 @@
+"""One look for every figure: a method has the same colour, marker and line everywhere.
+
+The colours are Paul Tol's "muted" scheme and four of Okabe and Ito's, which colour-blind readers
+tell apart; markers and line patterns say the same in greyscale.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+__all__ = ["Look", "looks", "new_figure", "style"]
+
+FLOAT_COLOUR = "#000000"
+COLOURS = (
+    "#332288", "#CC6677", "#117733", "#E69F00", "#44AA99", "#882255", "#0072B2", "#999933",
+    "#AA4499", "#D55E00", "#88CCEE", "#661100",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+RESERVED = (
+    "ste", "dorefa", "lsq", "daq", "metaquant", "quantnet", "qnet", "bireal", "irnet", "pact",
+    "bop", "gpfq",
+)  # fmt: skip
+"""Methods with a look of their own, in the order of the colours."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a row is drawn."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+def looks(labels: Sequence[str], floats: Sequence[str] = ()) -> dict[str, Look]:
+    """The look of each row; it depends on its name, and on others only where two would collide.
+
+    Args:
+        labels: The rows of a study.
+        floats: Those that are float networks: black.
+    """
+    taken: dict[int, str] = {}
+    ranked = sorted(labels, key=lambda label: (label not in RESERVED, labels.index(label)))
+    for label in ranked:
+        if label not in floats:
+            place = next(place for place in _wanted(label) if place not in taken)
+            taken[place] = label
+    found = {label: _look(place) for place, label in taken.items()}
+    found |= {label: Look(FLOAT_COLOUR, "", (0, (6, 3))) for label in floats}
+    return {label: found[label] for label in labels}
+
+
+def _wanted(label: str) -> Iterator[int]:
+    """Places by preference; after every colour is taken, colours return with other markers."""
+    size = len(COLOURS)
+    if label in RESERVED:
+        first = RESERVED.index(label)
+    else:
+        first = hashlib.blake2b(label.encode(), digest_size=2).digest()[0] % size
+    turn = 0
+    while True:
+        yield from (turn * size + (first + step) % size for step in range(size))
+        turn += 1
+
+
+def _look(place: int) -> Look:
+    turn, colour = divmod(place, len(COLOURS))
+    return Look(
+        COLOURS[colour],
+        MARKERS[(colour + 5 * turn) % len(MARKERS)],
+        LINES[(colour + turn) % len(LINES)],
+    )
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The settings of every figure, for the block only."""
+    settings: dict[Any, Any] = {
+        "axes.titlesize": 10,
+        "figure.titlesize": 11,
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "legend.fontsize": 8,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "lines.markersize": 5,
+        "grid.linewidth": 0.5,
+        "axes.linewidth": 0.8,
+        "pdf.fonttype": 42,  # outlines that journals accept
+        "savefig.dpi": 150,
+        "text.parse_math": False,  # a name with dollar signs is a name
+    }
+    with mpl.rc_context(), sns.axes_style("whitegrid"):
+        mpl.rcParams.update(settings)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure in inches that lays its parts out without overlap, and that no window shows."""
+    return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,233 @@
+"""The tables of a comparison: accuracy over all settings, details of one, ablations."""
+
+from collections.abc import Iterator, Sequence
+
+from qbench.reporting.compare import Comparison, Group, Setting
+from qbench.reporting.document import Entry, Table
+from qbench.reporting.footnotes import Footnotes
+from qbench.reporting.numbers import NOTHING, interval, plus_minus, scientific, times
+from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, estimate, paired_difference
+
+__all__ = ["ablation_tables", "comparison_tables", "detail_table", "place", "problems"]
+
+FULL_WIDTH = 6
+"""Columns of a table; more are cut into parts, so that a page holds each."""
+
+
+def place(setting: Setting) -> str:
+    """``resnet20 on cifar100, W1A32``."""
+    return f"{setting.model} on {setting.data}, {setting.bits}"
+
+
+def problems(group: Group) -> list[str]:
+    """``failed: diverged (1 of 2)`` for each reason why seeds have no result."""
+    planned = len(group.results)
+    return [f"{reason} ({count} of {planned})" for reason, count in group.problems.items()]
+
+
+def comparison_tables(
+    comparison: Comparison, footnotes: Footnotes, width: int = FULL_WIDTH
+) -> list[Table]:
+    """Deployed test accuracy of every row in every setting, in parts of ``width`` columns."""
+    tables = []
+    parts = list(_parts(comparison.settings, width))
+    for number, settings in enumerate(parts, 1):
+        columns, constant = _heads(settings, comparison.settings)
+        marked = {setting: comparison.marked(setting) for setting in settings}
+        rows = [
+            (
+                footnotes.marked(label),
+                [_accuracy_entry(comparison, label, s, marked[s]) for s in settings],
+            )
+            for label in comparison.labels
+        ]
+        caption = "Deployed test accuracy in percent: mean ± standard deviation (number of seeds)"
+        caption += f"; {constant}" if constant else ""
+        caption += f"; part {number} of {len(parts)}" if len(parts) > 1 else ""
+        notes = [*_bold_notes(comparison, settings, marked), *footnotes.notes]
+        key = "comparison" if len(parts) == 1 else f"comparison-{number}"
+        tables.append(Table(key, f"{caption}.", "quantizer", columns, rows, notes))
+    return tables
+
+
+def _parts(settings: Sequence[Setting], width: int) -> Iterator[Sequence[Setting]]:
+    for first in range(0, len(settings), width):
+        yield settings[first : first + width]
+
+
+def _heads(
+    settings: Sequence[Setting], every: Sequence[Setting]
+) -> tuple[list[tuple[str, ...]], str]:
+    """Column heads of what varies over the whole study, and words for what does not."""
+    varies = [len({setting[level] for setting in every}) > 1 for level in (0, 1)]
+    columns = [
+        tuple(setting[level] for level in (0, 1) if varies[level]) + (setting.bits,)
+        for setting in settings
+    ]
+    constant = [settings[0][level] for level in (0, 1) if not varies[level]]
+    return columns, " on ".join(constant)
+
+
+def _accuracy_entry(
+    comparison: Comparison, label: str, setting: Setting, marked: Sequence[Group]
+) -> Entry:
+    group = comparison.groups.get((label, setting))
+    if group is None:
+        return Entry(NOTHING)
+    found = group.accuracy_estimate
+    words = [f"{plus_minus(found)} ({found.n})"] if found.n else []
+    return Entry("; ".join(words + problems(group)), bold=group in marked)
+
+
+def _bold_notes(
+    comparison: Comparison, settings: Sequence[Setting], marked: dict[Setting, list[Group]]
+) -> Iterator[str]:
+    if any(marked.values()):
+        yield (
+            "Bold: the best quantized row of a column, and every row that cannot be told from it: "
+            "the 95 % t interval of the difference, paired by seed, includes 0. The intervals are "
+            "not corrected for the number of rows. The float network is the reference and does "
+            "not compete."
+        )
+    plain = [setting for setting in settings if not marked[setting]]
+    few = [s for s in plain if len(comparison.competitors(s)) > 1]
+    if few:
+        where = "" if len(few) == len(settings) else f" in {_listing(few)}"
+        yield (
+            f"Nothing is bold{where}: fewer than two rows have {MINIMUM_SEEDS} seeds with a result "
+            "there, and with fewer seeds a difference cannot be told from chance."
+        )
+    cells = [comparison.groups.get((row, s)) for s in settings for row in comparison.labels]
+    if any(marked.values()) and any(
+        group is not None and 0 < group.accuracy_estimate.n < MINIMUM_SEEDS for group in cells
+    ):
+        yield f"Rows with fewer than {MINIMUM_SEEDS} seeds in a column do not compete there."
+    if any(group is None for group in cells):
+        yield f"{NOTHING} stands for cells that the study does not contain."
+
+
+def _listing(settings: Sequence[Setting]) -> str:
+    return "; ".join(place(setting) for setting in settings)
+
+
+def detail_table(comparison: Comparison, setting: Setting, key: str) -> Table:
+    """What deployment, batch norm and training cost in one setting."""
+    reference, baseline = comparison.float_of(setting), comparison.baseline
+    columns = ["seeds", "accuracy (%)", "below float (points)"]
+    columns += [f"minus {baseline} (points)"] if baseline else []
+    columns += ["gap (points)", "re-estimated (%)", "discretization error"]
+    columns += ["quantization error", "training time"]
+    rows = []
+    for label in comparison.labels:
+        group = comparison.groups.get((label, setting))
+        if group is not None:
+            texts = _details(comparison, group, reference)
+            rows.append((label, [Entry(text) for text in texts]))
+    few = any(0 < g.accuracy_estimate.n < MINIMUM_SEEDS for g in comparison.competitors(setting))
+    notes = ["Brackets: 95 % t interval over seeds."]
+    if few:
+        notes = [
+            f"Where fewer than {MINIMUM_SEEDS} seeds have a result there is no interval, and no "
+            "claim that rows differ; ± is the standard deviation."
+        ]
+    caption = (
+        f"{place(setting)}: deployed test accuracy; how far it is below the study's own float "
+        "network of the same seed; gap = accuracy of the training forward minus deployed; "
+        "accuracy after batch-norm re-estimation; relative errors, mean of layers, last "
+        "measurement; training time relative to float."
+    )
+    return Table(key, caption, "quantizer", [(name,) for name in columns], rows, notes)
+
+
+def _details(comparison: Comparison, group: Group, reference: Group | None) -> list[str]:
+    if not group.accuracy_estimate.n:
+        return [
+            "; ".join(problems(group)),
+            *[NOTHING] * (8 if comparison.baseline else 7),
+        ]
+    is_reference = reference is not None and group.label == reference.label
+    texts = [f"{group.accuracy_estimate.n} of {len(group.results)}", _mean(group.accuracy_estimate)]
+    texts.append("reference" if is_reference else _difference(comparison.drop(group)))
+    if comparison.baseline:
+        texts.append(_versus_baseline(comparison, group))
+    texts.append(plus_minus(estimate(group.values("test/gap", 100.0).tolist())))
+    texts.append(plus_minus(estimate(group.values("test/accuracy_reestimated", 100.0).tolist())))
+    texts.append(scientific(estimate(group.values("discretization_error").tolist())))
+    texts.append(scientific(estimate(group.values("quantization_error").tolist())))
+    texts.append(times(_relative_time(group, reference)))
+    return texts
+
+
+def _mean(found: Estimate) -> str:
+    return interval(found) if found.has_interval else plus_minus(found)
+
+
+def _difference(found: Estimate) -> str:
+    return interval(found, sign=True)
+
+
+def _versus_baseline(comparison: Comparison, group: Group) -> str:
+    other = comparison.groups.get((str(comparison.baseline), group.setting))
+    if other is None:
+        return NOTHING
+    if other.label == group.label:
+        return "baseline"
+    return _difference(paired_difference(group.accuracy, other.accuracy))
+
+
+def _relative_time(group: Group, reference: Group | None) -> Estimate:
+    if reference is None:
+        return estimate([])
+    ratio = (group.seconds("train") / reference.seconds("train")).dropna()
+    return estimate(ratio.tolist())
+
+
+def ablation_tables(comparison: Comparison) -> list[Table]:
+    """One table for each row that is varied, with differences to it paired by seed."""
+    tables: list[Table] = []
+    bases = dict.fromkeys(base for _, base in comparison.ablations.values())
+    for base in bases:
+        labels = [name for name, (_, around) in comparison.ablations.items() if around == base]
+        places = dict.fromkeys(s for name, s in comparison.groups if name in labels)
+        settings = [setting for setting in comparison.settings if setting in places]
+        for part in _parts(settings, FULL_WIDTH):
+            number = len(tables) + 1
+            tables.append(_ablation_table(comparison, base, labels, part, f"ablation-{number}"))
+    return tables
+
+
+def _ablation_table(
+    comparison: Comparison,
+    base: str | None,
+    labels: Sequence[str],
+    settings: Sequence[Setting],
+    key: str,
+) -> Table:
+    columns, constant = _heads(settings, comparison.settings)
+    rows = []
+    if base is not None:
+        own = [_accuracy_entry(comparison, base, setting, []) for setting in settings]
+        rows.append((f"{base}, accuracy (%)", own))
+    for label in labels:
+        entries = [_change(comparison, label, base, setting) for setting in settings]
+        rows.append((comparison.ablations[label][0], entries))
+    caption = (
+        f"Ablations of {base or 'a row that is not in the study'}: deployed test accuracy minus "
+        "that of the row with its defaults, in points, paired by seed (number of seeds)"
+    )
+    caption += f"; {constant}." if constant else "."
+    notes = [f"Brackets: 95 % t interval over seeds, where there are {MINIMUM_SEEDS} or more."]
+    return Table(key, caption, "changed", columns, rows, notes)
+
+
+def _change(comparison: Comparison, label: str, base: str | None, setting: Setting) -> Entry:
+    group = comparison.groups.get((label, setting))
+    if group is None:
+        return Entry(NOTHING)
+    words = problems(group)
+    default = comparison.groups.get((base, setting)) if base else None
+    if default is not None:
+        found = paired_difference(group.accuracy, default.accuracy)
+        if found.n:
+            words.insert(0, f"{interval(found, sign=True)} ({found.n})")
+    return Entry("; ".join(words) or NOTHING)
