@@ -57,13 +57,19 @@ class StreamedLoader(Loader):
             generator=torch.Generator(),  # else the loader draws from torch's global one
         )
         for (_, index), pixels in zip(keys, loader, strict=True):
+            if isinstance(pixels, str):
+                raise UsageError(pixels)
             on_device = pixels.to(self.device, non_blocking=cuda)
             chosen = torch.from_numpy(labels[index]).to(self.device)
             yield normalise(on_device, self.scale, self.shift), chosen
 
 
-class _Files(torch_data.Dataset[Tensor]):
-    """Batches of decoded images, uint8 ``[batch, 3, height, width]``, by epoch and indices."""
+class _Files(torch_data.Dataset[Tensor | str]):
+    """Batches of decoded images, uint8 ``[batch, 3, height, width]``, by epoch and indices.
+
+    An image that cannot be read gives its sentence: an error raised in a worker process would
+    arrive wrapped in that process's traceback.
+    """
 
     def __init__(self, folder: Path, names: Array, transform: Any, seed: int) -> None:
         self.folder = folder
@@ -71,9 +77,12 @@ class _Files(torch_data.Dataset[Tensor]):
         self.transform = transform
         self.seed = seed
 
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: Key) -> Tensor | str:
         epoch, indices = key
-        return torch.stack([self._image(epoch, int(index)) for index in indices])
+        try:
+            return torch.stack([self._image(epoch, int(index)) for index in indices])
+        except UsageError as error:
+            return str(error)
 
     def _image(self, epoch: int, index: int) -> Tensor:
         path = self.folder / os.fsdecode(bytes(self.names[index]))

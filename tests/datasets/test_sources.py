@@ -7,6 +7,7 @@ import pytest
 
 from qbench.datasets.digits import Digits, held_out
 from qbench.datasets.prepare import prepare
+from qbench.datasets.vision import torchvision_module
 from qbench.errors import UsageError
 from qbench.registry import datasets
 from qbench.study.trial import TrialData
@@ -131,3 +132,12 @@ def test_packed_mnist_files_alone_are_missing_files(mnist_root, open_set):
         file.unlink()
     with pytest.raises(UsageError, match=r"download=True"):  # which unpacks them
         open_set("mnist", mnist_root)
+
+
+def test_a_torchvision_of_another_build_is_explained(monkeypatch):
+    def broken(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("qbench.datasets.vision.importlib.import_module", broken)
+    with pytest.raises(UsageError, match="nms does not exist.*CPU.*CUDA.*same index"):
+        torchvision_module("datasets")
