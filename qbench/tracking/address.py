@@ -63,10 +63,14 @@ def check_reachable(uri: str) -> None:
         message = unknown("tracking store", mask(uri).split(":")[0], SCHEMES)
         raise UsageError(f"{message}; the tracking URI is '{mask(uri)}'")
     file = sqlite_file(uri)
+    if file == Path():
+        raise UsageError(
+            f"the tracking URI '{uri}' names no file; write sqlite:///FOLDER/mlflow.db"
+        )
     if file is not None and not file.is_absolute():
         raise UsageError(
             f"the tracking URI '{uri}' is not absolute, and workers run in other folders; "
-            f"write sqlite:///{Path(file).resolve()}"
+            f"write sqlite:///{file.resolve()}"
         )
     if dialect in PORTS:
         _connect(uri, dialect)

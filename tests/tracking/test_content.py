@@ -1,0 +1,87 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_metric_name
+from trial_files import BEGUN, finish, make_trial, write_epochs
+
+from qbench.store import PhaseRow, Row, TrialFolder
+from qbench.tracking.content import parameters, read_history, run_name, safe_name
+
+
+@given(st.text(max_size=300))
+def test_every_safe_name_is_one_that_mlflow_takes(name):
+    _validate_metric_name(safe_name(name))
+    assert len(safe_name(name)) <= 250  # MLflow's limit
+
+
+def test_name_that_mlflow_takes_stays():
+    assert safe_name("final/test/accuracy_re-estimated") == "final/test/accuracy_re-estimated"
+
+
+def test_parameters_are_axes_and_what_differs():
+    trial = make_trial(
+        "lsq",
+        seed=3,
+        options={"slope": 2.0},
+        start="trial:some-float-trial",
+        activations={"name": "dorefa", "options": {"clip": 3}},
+        training={"epochs": 7, "optimizer": {"name": "adam", "weight_decay": 0}, "batch": 16},
+    )
+    assert parameters(trial) == {
+        "quantizer": "lsq",
+        "model": "resnet8",
+        "data": "digits",
+        "weight_bits": "4",
+        "activation_bits": "32",
+        "seed": "3",
+        "start": "float",
+        "epochs": "7",
+        "batch": "16",
+        "optimizer": "adam",
+        "learning_rate": "0.1",
+        "quantizer.slope": "2.0",
+        "activations.name": "dorefa",
+        "activations.clip": "3",
+        "optimizer.weight_decay": "0.0",
+    }
+
+
+def test_run_name_is_readable():
+    assert run_name(make_trial("daq", bits="W1A32"), "daq, T=2") == (
+        "daq, T=2 · resnet8 · digits · W1A32 · seed 0"
+    )
+
+
+def test_a_trial_without_files_has_no_history(tmp_path):
+    assert read_history(TrialFolder(tmp_path, "none")).series == ()
+
+
+def test_time_of_a_point_does_not_move_when_its_epoch_gets_another_phase(tmp_path):
+    trial = make_trial()
+    before, _, _ = write_epochs(tmp_path, trial, 3)
+    early = read_history(before).series
+    after = finish(tmp_path, trial, 3)  # adds a phase "deploy" to epoch 3, 0.4 s later
+    assert read_history(after).series == early
+    assert {point.milliseconds for point in early if point.step == 3} == {round((BEGUN + 3) * 1000)}
+
+
+def test_rows_of_an_epoch_wait_until_its_time_is_written(tmp_path):
+    folder = TrialFolder(tmp_path, "cut-off")
+    folder.write_rows("history.parquet", [Row(1, "a", 1.0), Row(2, "a", 2.0)], Row)
+    folder.write_rows("seconds.parquet", [PhaseRow(1, "train", 0.5, BEGUN)], PhaseRow)
+    history = read_history(folder)
+    assert [(point.step, point.value) for point in history.series] == [(1, 1.0)]
+    assert history.last_epoch == 1
+
+
+def test_costs_are_totals_by_phase(tmp_path):
+    folder = TrialFolder(tmp_path, "costs")
+    phases = [PhaseRow(epoch, "train", 0.5, BEGUN + epoch) for epoch in (1, 2)]
+    phases.append(PhaseRow(2, "test set", 0.25, BEGUN + 3))
+    folder.write_rows("seconds.parquet", phases, PhaseRow)
+    told = {point.key: point.value for point in read_history(folder).finals}
+    assert told == {
+        "cost/total_seconds": pytest.approx(1.25),
+        "cost/train_seconds": pytest.approx(1.0),
+        "cost/test set_seconds": pytest.approx(0.25),
+    }
