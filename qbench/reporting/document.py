@@ -50,6 +50,8 @@ class Table:
     columns: Sequence[tuple[str, ...]]
     """The heads of the columns, from the outermost level to the innermost."""
     rows: Sequence[tuple[str, Sequence[Entry]]]
+    legend: str = ""
+    """What the columns mean; Markdown prints it once for tables that follow each other."""
     notes: Sequence[str] = field(default_factory=tuple)
     """Sentences under the table."""
 

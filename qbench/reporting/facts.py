@@ -27,6 +27,10 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         yield Items(tuple(differences))
     else:
         yield Text("All rows train by the recipe below, without a difference.")
+    methods = tuple(_methods(comparison))
+    if methods:
+        yield Text("Rows with options, or with another method for activations:")
+        yield Items(methods)
     settings = flat(study.training.model_dump(mode="json"))
     rows = [(name, [Entry(_words(name, value))]) for name, value in settings.items()]
     yield Table("recipe", "The training settings that rows share.", "setting", [("value",)], rows)
@@ -83,6 +87,18 @@ def _differences(comparison: Comparison) -> Iterator[str]:
         ]
         if changed:
             yield f"{cell.label}: {'; '.join(changed)}"
+
+
+def _methods(comparison: Comparison) -> Iterator[str]:
+    firsts = {cell.label: cell.trial for cell in reversed(comparison.plan.cells)}
+    for label in dict.fromkeys(cell.label for cell in comparison.plan.cells):
+        trial = firsts[label]
+        words = [f"{name} = {value}" for name, value in sorted(trial.quantizer.options.items())]
+        if trial.activations is not None:
+            words.append(f"activations by {trial.activations.name}")
+            words += [f"{name} = {v}" for name, v in sorted(trial.activations.options.items())]
+        if words:
+            yield f"{label}: {trial.quantizer.name}, {', '.join(words)}"
 
 
 def _start(start: str) -> str:

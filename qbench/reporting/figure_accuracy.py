@@ -32,11 +32,15 @@ def draw_accuracy(
     figure = new_figure(max(5.5, 2.6 + 0.14 * len(settings) * len(labels)), 4.0)
     axes = figure.subplots()
     for index, label in enumerate(labels):
-        offset = SPREAD * ((index + 0.5) / len(labels) - 0.5)
+        slot = SPREAD / len(labels)
+        offset = slot * (index + 0.5) - SPREAD / 2
         groups = [comparison.groups.get((label, setting)) for setting in settings]
-        _draw_row(axes, groups, offset, looks[label])
+        _draw_row(axes, groups, offset, slot, looks[label])
     handles = [_handle(label, looks[label]) for label in labels]
     handles += _draw_floats(axes, comparison, settings, looks)
+    handles.append(Line2D([], [], color="0.4", marker=".", linestyle="", label="one seed"))
+    if axes.texts:
+        handles.append(Line2D([], [], color="0.4", marker="x", linestyle="", label="no result"))
     _label(axes, settings, pair, comparison)
     figure.legend(handles=handles, loc="outside right upper")
     return figure
@@ -47,18 +51,25 @@ def _any(comparison: Comparison, label: str, settings: Sequence[Setting]) -> boo
     return any(group is not None and group.accuracy_estimate.n for group in groups)
 
 
-def _draw_row(axes: Axes, groups: Sequence[Group | None], offset: float, look: Look) -> None:
+def _draw_row(
+    axes: Axes, groups: Sequence[Group | None], offset: float, slot: float, look: Look
+) -> None:
     for place, group in enumerate(groups):
-        if group is None or not group.accuracy_estimate.n:
+        if group is None:
             continue
         found, x = group.accuracy_estimate, place + offset
+        if not found.n:
+            edge = axes.get_xaxis_transform()
+            axes.text(x, 0.02, "×", color=look.colour, ha="center", transform=edge)
+            continue
         half = found.half_width if found.has_interval else 0.0
         axes.errorbar(
             x, found.mean, yerr=half or None, color=look.colour, marker=look.marker, capsize=2,
             markeredgecolor="white", markeredgewidth=0.4, zorder=3,
         )  # fmt: skip
         seeds = group.accuracy.tolist()
-        axes.plot([x] * len(seeds), seeds, ".", color=look.colour, alpha=0.5, ms=3, zorder=2)
+        beside = [x + 0.3 * slot] * len(seeds)
+        axes.plot(beside, seeds, ".", color=look.colour, alpha=0.6, markersize=3, zorder=2)
 
 
 def _draw_floats(
@@ -90,7 +101,11 @@ def _label(
     seeds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     what = "mean and 95 % t interval over" if max(counts) >= MINIMUM_SEEDS else "mean of"
     plural = "seed" if seeds == "1" else "seeds"
-    axes.set_title(f"{pair[0]} on {pair[1]}: {what} {seeds} {plural}; dots are seeds")
+    figure = axes.get_figure()
+    if figure is not None:
+        figure.suptitle(
+            f"{pair[0]} on {pair[1]}: deployed test accuracy\n{what} {seeds} {plural} a row"
+        )
     axes.set_xlabel("bits of weights (W) and activations (A)")
     axes.set_ylabel("deployed test accuracy (%)")
     axes.set_xticks(range(len(settings)), [setting.bits for setting in settings])

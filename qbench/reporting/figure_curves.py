@@ -35,8 +35,8 @@ def draw_curves(
     shown: dict[str, None] = {}
     for axes, (setting, groups) in zip(grid.flat, panels.items(), strict=False):
         for index, group in enumerate(groups):
-            if _draw(axes, group, name, looks[group.label], index / len(groups)):
-                shown[group.label] = None
+            _draw(axes, group, name, looks[group.label], index / len(groups))
+            shown[group.label] = None
         axes.set_title(setting.bits)
     _label(figure, list(grid.flat), len(panels), columns, pair, name)
     handles = [_handle(label, looks[label]) for label in comparison.labels if label in shown]
@@ -53,23 +53,14 @@ def _curve_name(groups: Sequence[Group]) -> str | None:
     """Validation accuracy where every trial has it, else training accuracy."""
     results = [result for group in groups for result in group.done.values()]
     for name in CURVES:
-        if results and all(
-            r.curves is not None and (r.curves["name"] == name).any() for r in results
-        ):
+        if results and all(name in result.curves for result in results):
             return name
     return None
 
 
-def _draw(axes: Axes, group: Group, name: str, look: Look, phase: float) -> bool:
-    series = {
-        seed: result.curves[result.curves["name"] == name].set_index("epoch")["value"]
-        for seed, result in group.done.items()
-        if result.curves is not None
-    }
-    if not series:
-        return False
-    frame = 100 * pd.DataFrame({seed: s[~s.index.duplicated("last")] for seed, s in series.items()})
-    frame = frame.sort_index()
+def _draw(axes: Axes, group: Group, name: str, look: Look, phase: float) -> None:
+    series = {seed: pd.Series(result.curves[name]) for seed, result in group.done.items()}
+    frame = 100 * pd.DataFrame(series).sort_index()
     step = max(len(frame) // MARKS, 1)
     axes.plot(
         frame.index, frame.mean(axis=1), color=look.colour, linestyle=look.line,
@@ -79,7 +70,6 @@ def _draw(axes: Axes, group: Group, name: str, look: Look, phase: float) -> bool
     if len(series) > 1:
         low, high = frame.min(axis=1), frame.max(axis=1)
         axes.fill_between(frame.index, low, high, color=look.colour, alpha=0.15, linewidth=0)
-    return True
 
 
 def _handle(label: str, look: Look) -> Line2D:

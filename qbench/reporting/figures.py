@@ -1,7 +1,7 @@
 """The figures of a report: one of each kind for a model and a data set, readable by themselves."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure as Drawing
@@ -10,7 +10,7 @@ from qbench.reporting.compare import Comparison
 from qbench.reporting.document import Figure
 from qbench.reporting.figure_accuracy import draw_accuracy
 from qbench.reporting.figure_curves import draw_curves
-from qbench.reporting.figure_layers import draw_layers
+from qbench.reporting.figure_layers import draw_discretization, draw_quantization
 from qbench.reporting.style import looks, style
 
 __all__ = ["MOST_PAIRS", "write_figures"]
@@ -19,7 +19,6 @@ MOST_PAIRS = 12
 """Pairs of model and data set that are drawn; the tables hold all."""
 
 Pair = tuple[str, str]
-Drawer = Callable[[Comparison, Pair, dict[str, object]], Drawing | None]
 
 
 def write_figures(comparison: Comparison, folder: Path) -> Iterator[Figure]:
@@ -34,7 +33,8 @@ def write_figures(comparison: Comparison, folder: Path) -> Iterator[Figure]:
     kinds = (
         ("accuracy", draw_accuracy, "Deployed test accuracy over bits"),
         ("curves", draw_curves, "Learning curves"),
-        ("layers", draw_layers, "Discretization error of each layer"),
+        ("discretization", draw_discretization, "Discretization error of each layer"),
+        ("quantization", draw_quantization, "Quantization error of each layer"),
     )
     used: set[str] = set()
     for kind, draw, words in kinds:
@@ -61,4 +61,5 @@ def _file_name(kind: str, pair: Pair, used: set[str]) -> str:
 def _save(drawing: Drawing, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path.with_suffix(".png"), metadata={"Software": None})
+    drawing.set_layout_engine("none")  # as it was laid out for the first file; laying out is slow
     drawing.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None, "Producer": None})

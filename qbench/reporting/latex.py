@@ -63,7 +63,7 @@ def _latex_table(table: Table) -> str:
     lines = [
         r"\begin{table}[p]",
         r"\centering",
-        rf"\caption{{{escape_latex(table.caption)}}}",
+        rf"\caption{{{escape_latex(f'{table.caption} {table.legend}')}}}",
         rf"\label{{tab:{table.key}}}",
         FIT,
         _tabular(table).rstrip(),

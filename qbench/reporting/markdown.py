@@ -9,9 +9,10 @@ from qbench.reporting.document import Entry, Figure, Heading, Items, Part, Table
 
 __all__ = ["escape_markdown", "render_markdown", "render_terminal"]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$!])")
+_SPECIAL = re.compile(r"([\\`*\[#|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""Underscores between letters, closing brackets and braces mean nothing to Markdown."""
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-_LINE_START = re.compile(r"^(?:([-+=])|(\d+)([.)]))")
+_LINE_START = re.compile(r"^(?:([-+=])(?=[-=\s]|$)|(\d+)([.)])(?=\s|$))")
 
 
 def escape_markdown(text: str) -> str:
@@ -23,7 +24,15 @@ def escape_markdown(text: str) -> str:
 
 def render_markdown(parts: Iterable[Part]) -> str:
     """The whole report."""
-    return "\n\n".join(_markdown(part) for part in parts) + "\n"
+    blocks = []
+    legend = ""
+    for part in parts:
+        if isinstance(part, Table):
+            if part.legend not in ("", legend):
+                blocks.append(escape_markdown(part.legend))
+            legend = part.legend
+        blocks.append(_markdown(part))
+    return "\n\n".join(blocks) + "\n"
 
 
 def _markdown(part: Part) -> str:

@@ -83,8 +83,8 @@ def _look(place: int) -> Look:
 def style() -> Iterator[None]:
     """The settings of every figure, for the block only."""
     settings: dict[Any, Any] = {
-        "axes.titlesize": 10,
-        "figure.titlesize": 11,
+        "axes.titlesize": 9,
+        "figure.titlesize": 10,
         "axes.labelsize": 9,
         "xtick.labelsize": 8,
         "ytick.labelsize": 8,

@@ -1,6 +1,7 @@
 """The tables of a comparison: accuracy over all settings, details of one, ablations."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from qbench.reporting.compare import Comparison, Group, Setting
 from qbench.reporting.document import Entry, Table
@@ -10,6 +11,14 @@ from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, estimate, paire
 
 __all__ = ["ablation_tables", "comparison_tables", "detail_table", "place", "problems"]
 
+DETAIL_LEGEND = (
+    "Accuracy: of the deployed network on the test set. Below float: the study's own float network "
+    "of the same seed minus this row. Gap: accuracy of the training forward minus deployed. "
+    "Re-estimated: deployed accuracy after batch-norm re-estimation. Errors: of weights, relative, "
+    "mean of layers, at the last measurement. Training time: relative to float, mean of seeds. "
+    f"Brackets: 95 % t interval over seeds; with fewer than {MINIMUM_SEEDS} seeds there is no "
+    "interval, and no claim that rows differ. ±: standard deviation."
+)
 FULL_WIDTH = 6
 """Columns of a table; more are cut into parts, so that a page holds each."""
 
@@ -46,13 +55,24 @@ def comparison_tables(
         caption += f"; part {number} of {len(parts)}" if len(parts) > 1 else ""
         notes = [*_bold_notes(comparison, settings, marked), *footnotes.notes]
         key = "comparison" if len(parts) == 1 else f"comparison-{number}"
-        tables.append(Table(key, f"{caption}.", "quantizer", columns, rows, notes))
+        tables.append(Table(key, f"{caption}.", "quantizer", columns, rows, notes=notes))
     return tables
 
 
 def _parts(settings: Sequence[Setting], width: int) -> Iterator[Sequence[Setting]]:
-    for first in range(0, len(settings), width):
-        yield settings[first : first + width]
+    """Parts of at most ``width`` settings; a model and data set stay together where they fit."""
+    part: list[Setting] = []
+    for _, same in groupby(settings, key=lambda setting: setting[:2]):
+        together = list(same)
+        if part and len(part) + len(together) > width:
+            yield part
+            part = []
+        part += together
+        while len(part) > width:
+            yield part[:width]
+            part = part[width:]
+    if part:
+        yield part
 
 
 def _heads(
@@ -123,20 +143,8 @@ def detail_table(comparison: Comparison, setting: Setting, key: str) -> Table:
         if group is not None:
             texts = _details(comparison, group, reference)
             rows.append((label, [Entry(text) for text in texts]))
-    few = any(0 < g.accuracy_estimate.n < MINIMUM_SEEDS for g in comparison.competitors(setting))
-    notes = ["Brackets: 95 % t interval over seeds."]
-    if few:
-        notes = [
-            f"Where fewer than {MINIMUM_SEEDS} seeds have a result there is no interval, and no "
-            "claim that rows differ; ± is the standard deviation."
-        ]
-    caption = (
-        f"{place(setting)}: deployed test accuracy; how far it is below the study's own float "
-        "network of the same seed; gap = accuracy of the training forward minus deployed; "
-        "accuracy after batch-norm re-estimation; relative errors, mean of layers, last "
-        "measurement; training time relative to float."
-    )
-    return Table(key, caption, "quantizer", [(name,) for name in columns], rows, notes)
+    heads = [(name,) for name in columns]
+    return Table(key, f"{place(setting)}.", "quantizer", heads, rows, DETAIL_LEGEND)
 
 
 def _details(comparison: Comparison, group: Group, reference: Group | None) -> list[str]:
@@ -147,7 +155,7 @@ def _details(comparison: Comparison, group: Group, reference: Group | None) -> l
         ]
     is_reference = reference is not None and group.label == reference.label
     texts = [f"{group.accuracy_estimate.n} of {len(group.results)}", _mean(group.accuracy_estimate)]
-    texts.append("reference" if is_reference else _difference(comparison.drop(group)))
+    texts.append("reference" if is_reference else _mean(comparison.drop(group)))
     if comparison.baseline:
         texts.append(_versus_baseline(comparison, group))
     texts.append(plus_minus(estimate(group.values("test/gap", 100.0).tolist())))
@@ -162,17 +170,13 @@ def _mean(found: Estimate) -> str:
     return interval(found) if found.has_interval else plus_minus(found)
 
 
-def _difference(found: Estimate) -> str:
-    return interval(found, sign=True)
-
-
 def _versus_baseline(comparison: Comparison, group: Group) -> str:
     other = comparison.groups.get((str(comparison.baseline), group.setting))
     if other is None:
         return NOTHING
     if other.label == group.label:
         return "baseline"
-    return _difference(paired_difference(group.accuracy, other.accuracy))
+    return interval(paired_difference(group.accuracy, other.accuracy), sign=True)
 
 
 def _relative_time(group: Group, reference: Group | None) -> Estimate:
@@ -216,8 +220,8 @@ def _ablation_table(
         "that of the row with its defaults, in points, paired by seed (number of seeds)"
     )
     caption += f"; {constant}." if constant else "."
-    notes = [f"Brackets: 95 % t interval over seeds, where there are {MINIMUM_SEEDS} or more."]
-    return Table(key, caption, "changed", columns, rows, notes)
+    legend = f"Brackets: 95 % t interval over seeds, where there are {MINIMUM_SEEDS} or more."
+    return Table(key, caption, "changed", columns, rows, legend)
 
 
 def _change(comparison: Comparison, label: str, base: str | None, setting: Setting) -> Entry:

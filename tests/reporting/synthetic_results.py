@@ -96,7 +96,10 @@ def write_trial(
     if errors:
         mean = float(np.mean(list(errors.values())))
         history += [Row(0, "discretization_error", 0.9)]
-        history += [Row(epochs, "discretization_error", mean), Row(epochs, "quantization_error", 0.25)]
+        history += [
+            Row(epochs, "discretization_error", mean),
+            Row(epochs, "quantization_error", 0.25),
+        ]
     history += [
         Row(epochs, "test/accuracy", accuracy),
         Row(epochs, "test/accuracy_training_forward", accuracy + gap),
@@ -105,6 +108,7 @@ def write_trial(
     ]
     rows = [LayerRow(0, name, "discretization_error", 0.9) for name in errors]
     rows += [LayerRow(epochs, n, "discretization_error", value) for n, value in errors.items()]
+    rows += [LayerRow(epochs, n, "quantization_error", 0.25) for n in errors]
     seconds = [PhaseRow(e, "train", train_seconds / epochs, 0.0) for e in range(1, epochs + 1)]
     seconds += [PhaseRow(epochs, "test", 1.0, 0.0)]
     folder.write_trial(trial, fingerprint(trial) if _registered(trial) else "0" * 8)
