@@ -116,7 +116,7 @@ def _details(entry: Entry) -> Text:
 
 def _type(kind: Any) -> str:
     """A type as a study's author reads it: ``'a' | 'b'``, ``int``, ``float | None``."""
-    if isinstance(kind, type) and not hasattr(kind, "__args__"):
+    if isinstance(kind, type):
         return kind.__name__
     return str(kind).replace("typing.", "")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from qbench.errors import UsageError
@@ -87,7 +87,7 @@ def parse(text: str, name: str) -> Any:
         raise UsageError(f"{name}{line}: this is not YAML: {problem}") from None
     except RecursionError:
         raise UsageError(f"{name}: this is not a study: it is nested too deeply") from None
-    except (YAMLError, ValueError) as error:
+    except Exception as error:  # ruamel lets an IndexError out for "!!int" without a number
         problem = " ".join(str(error).split())
         raise UsageError(f"{name}: this is not YAML: {problem}") from None
 

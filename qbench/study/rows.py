@@ -122,7 +122,8 @@ def _around(rows: list[Row], name: str, path: SettingPath) -> Row:
         labels = ", ".join(f"'{row.label}'" for row in found)
         raise SettingError(path, f"'{name}' stands for several rows; name one of {labels}")
     if not found:
-        raise SettingError(path, unknown("row", name, [row.label for row in rows]))
+        names = {name for row in rows for name in (row.label, row.quantizer.name)}
+        raise SettingError(path, unknown("row", name, names))
     return found[0]
 
 

@@ -38,7 +38,7 @@ class SettingError(UsageError):
         """
         self.path = path
         self.sentence = " ".join(sentence.split())
-        where = ".".join(str(key) for key in path)
+        where = " ".join(".".join(str(key) for key in path).split())
         super().__init__(f"{where}: {self.sentence}" if where else self.sentence)
 
 

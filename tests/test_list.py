@@ -1,0 +1,82 @@
+"""``python -m qbench.list``: what there is, for eyes and for programs."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from qbench import list as listing
+from qbench import registry
+from qbench.errors import UsageError
+from qbench.registry import Registry
+
+
+def output(*arguments: str) -> str:
+    result = CliRunner().invoke(listing.main, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("kind", listing.KINDS)
+def test_every_name_has_a_line_with_what_it_is(kind: str) -> None:
+    lines = output(kind).splitlines()
+    for name, entry in listing.KINDS[kind].entries().items():
+        (line,) = [line for line in lines if line.split(" ")[0] == name]
+        assert entry.summary.replace("``", "") in line
+
+
+def test_quantizers_show_bits_and_papers() -> None:
+    (line,) = [line for line in output("quantizers").splitlines() if line.startswith("lsq")]
+    assert line.split()[:3] == ["lsq", "2-8", "2-8"]
+    assert "arXiv:1902.08153" in line
+    assert "weight bits" not in output("models")
+
+
+@pytest.mark.parametrize("kind", listing.KINDS)
+def test_json_is_the_whole_registry(kind: str) -> None:
+    found = json.loads(output(kind, "--json"))
+    assert [entry["name"] for entry in found] == list(listing.KINDS[kind].entries())
+
+
+def test_json_has_options_with_types_and_defaults() -> None:
+    found = {entry["name"]: entry for entry in json.loads(output("quantizers", "--json"))}
+    assert found["ste"]["options"]["weight_backward"] == {
+        "type": "Literal['identity', 'clipped', 'polynomial']",
+        "default": "identity",
+    }
+    assert found["lsq"]["bits"]["weight"] == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_verbose_has_options_and_equations() -> None:
+    text = output("quantizers", "-v")
+    assert "option gradient_scale: bool = true" in text
+    assert "backward   dq/dx" in text
+
+
+def test_names_are_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Narrow(Console):
+        def __init__(self, **settings: object) -> None:
+            super().__init__(force_terminal=True, width=40, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(listing, "Console", Narrow)
+    text = output("diagnostics")
+    for name in registry.diagnostics.entries():
+        assert name in text
+
+
+def test_an_unknown_kind_is_a_usage_error() -> None:
+    result = CliRunner().invoke(listing.main, ["quantizer"])
+    assert result.exit_code == 2
+    assert "quantizers" in result.output
+
+
+def test_a_broken_installed_plug_in_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Registry):
+        def entries(self) -> dict[str, registry.Entry]:
+            raise UsageError("the plug-in module 'x' cannot be found; is it installed?")
+
+    monkeypatch.setitem(listing.KINDS, "models", Broken("model", "qbench.models"))
+    result = CliRunner().invoke(listing.main, ["models"])
+    assert result.exit_code == 2
+    assert result.output == "error: the plug-in module 'x' cannot be found; is it installed?\n"
