@@ -191,7 +191,7 @@ class Tracker:
 
     def _warn(self, what: str, error: Exception) -> None:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[0].replace(self._store.uri, mask(self._store.uri))
+        reason = lines[0].replace(self._store.uri, mask(self._store.uri))[:200]
         level = logging.DEBUG if self._warned else logging.WARNING
         log.log(level, "MLflow did not take %s (%s); it is tried again later", what, reason)
         self._warned = True
