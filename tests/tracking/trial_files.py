@@ -93,3 +93,11 @@ def fail(results, trial, reason="diverged", message="the loss is nan in epoch 2"
     folder = TrialFolder(results, trial.name)
     folder.fail(Failure(reason, message, "Traceback"))
     return folder
+
+
+VALIDATIONS = 2  # validation/loss and validation/accuracy are told as final values too
+COSTS = 4  # train, evaluate, deploy, and their total
+
+
+def logged_points(epochs):
+    return epochs * len(NAMES) + len(TESTS) + VALIDATIONS + COSTS
