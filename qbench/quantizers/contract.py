@@ -87,10 +87,11 @@ class Quantizer(nn.Module):
     """Authors, venue, year, identifier."""
     stochastic: ClassVar[bool] = False
     """Whether two training forwards of one input may differ."""
-    trains_hard: ClassVar[bool] = True
-    """Whether the training forward equals the deployed value, bit for bit."""
-    exact_at_end: ClassVar[bool] = True
-    """Whether it does so once progress is 1."""
+    trains_hard: bool = True
+    """Whether the training forward equals the deployed value, bit for bit; an instance whose
+    options change that says so itself."""
+    exact_at_end: bool = True
+    """Whether it does so once progress is 1; of an instance likewise."""
     owns_update: ClassVar[bool] = False
     """Whether the method moves the latent weight itself, in place of the recipe's optimizer."""
 
