@@ -109,6 +109,7 @@ class Comparison:
         }
         self.floats = self._floats()
         self.baseline = self._baseline()
+        self._marked: dict[Setting, list[Group]] = {}
 
     def _settings(self) -> list[Setting]:
         cells = self.plan.cells
@@ -222,12 +223,12 @@ class Comparison:
         Empty where fewer than two rows have seeds enough. A row whose paired difference from the
         best has no interval cannot be told from it.
         """
-        groups = [g for g in self.competitors(setting) if g.accuracy_estimate.has_interval]
-        if len(groups) < 2:
-            return []
-        best = groups[0]
-        return [best] + [
-            group
-            for group in groups[1:]
-            if not paired_difference(best.accuracy, group.accuracy).excludes_zero
-        ]
+        if setting not in self._marked:
+            groups = [g for g in self.competitors(setting) if g.accuracy_estimate.has_interval]
+            best = groups[:1]
+            self._marked[setting] = (best if len(groups) > 1 else []) + [
+                group
+                for group in groups[1:]
+                if not paired_difference(best[0].accuracy, group.accuracy).excludes_zero
+            ]
+        return self._marked[setting]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Entry", "Figure", "Heading", "Items", "Part", "Table", "Text"]
+__all__ = ["Entry", "Figure", "Heading", "Items", "Part", "Table", "Text", "plain"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,8 @@ class Figure:
 
 
 Part = Heading | Text | Items | Table | Figure
+
+
+def plain(text: str) -> str:
+    """One line without control characters, which a terminal would obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from qbench.reporting.compare import Comparison, Group, Setting
 from qbench.reporting.statistics import MINIMUM_SEEDS
-from qbench.reporting.style import Look, new_figure
+from qbench.reporting.style import Look, legend_width, new_figure, wrapped
 
 __all__ = ["draw_accuracy"]
 
@@ -29,7 +29,8 @@ def draw_accuracy(
     ]
     if not labels:
         return None
-    figure = new_figure(max(5.5, 2.6 + 0.14 * len(settings) * len(labels)), 4.0)
+    room = max(3.6, 0.6 + 0.16 * len(settings) * len(labels))
+    figure = new_figure(room + legend_width(labels), max(4.0, 1.4 + 0.19 * len(labels)))
     axes = figure.subplots()
     for index, label in enumerate(labels):
         slot = SPREAD / len(labels)
@@ -42,7 +43,7 @@ def draw_accuracy(
     if axes.texts:
         handles.append(Line2D([], [], color="0.4", marker="x", linestyle="", label="no result"))
     _label(axes, settings, pair, comparison)
-    figure.legend(handles=handles, loc="outside right upper")
+    figure.legend(handles=handles, loc="outside right center")
     return figure
 
 
@@ -68,7 +69,7 @@ def _draw_row(
             markeredgecolor="white", markeredgewidth=0.4, zorder=3,
         )  # fmt: skip
         seeds = group.accuracy.tolist()
-        beside = [x + 0.3 * slot] * len(seeds)
+        beside = [x + min(0.3 * slot, 0.04)] * len(seeds)
         axes.plot(beside, seeds, ".", color=look.colour, alpha=0.6, markersize=3, zorder=2)
 
 
@@ -83,11 +84,11 @@ def _draw_floats(
     axes.axhline(found.mean, color=look.colour, linestyle=look.line, linewidth=1, zorder=1)
     if found.has_interval and not math.isnan(found.half_width):
         axes.axhspan(found.low, found.high, color=look.colour, alpha=0.08, linewidth=0, zorder=0)
-    return [Line2D([], [], color=look.colour, linestyle=look.line, label=group.label)]
+    return [Line2D([], [], color=look.colour, linestyle=look.line, label=wrapped(group.label))]
 
 
 def _handle(label: str, look: Look) -> Line2D:
-    return Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label)
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=wrapped(label))
 
 
 def _label(

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from qbench.reporting.collect import CURVES
 from qbench.reporting.compare import Comparison, Group, Setting
-from qbench.reporting.style import Look, new_figure
+from qbench.reporting.style import Look, legend_width, new_figure, wrapped
 
 __all__ = ["draw_curves"]
 
@@ -30,18 +30,22 @@ def draw_curves(
         return None
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = new_figure(1.9 + 3.1 * columns, 0.7 + 2.8 * rows)
+    labels = [label for label in comparison.labels if _has(panels, label)]
+    width = max(0.6 + 3.0 * columns, 4.2) + legend_width(labels)
+    figure = new_figure(width, max(0.8 + 2.7 * rows, 1.2 + 0.19 * len(labels)))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    shown: dict[str, None] = {}
     for axes, (setting, groups) in zip(grid.flat, panels.items(), strict=False):
         for index, group in enumerate(groups):
             _draw(axes, group, name, looks[group.label], index / len(groups))
-            shown[group.label] = None
         axes.set_title(setting.bits)
     _label(figure, list(grid.flat), len(panels), columns, pair, name)
-    handles = [_handle(label, looks[label]) for label in comparison.labels if label in shown]
-    figure.legend(handles=handles, loc="outside right upper")
+    handles = [_handle(label, looks[label]) for label in labels]
+    figure.legend(handles=handles, loc="outside right center")
     return figure
+
+
+def _has(panels: Mapping[Setting, Sequence[Group]], label: str) -> bool:
+    return any(group.label == label for groups in panels.values() for group in groups)
 
 
 def _groups(comparison: Comparison, setting: Setting) -> list[Group]:
@@ -75,7 +79,7 @@ def _draw(axes: Axes, group: Group, name: str, look: Look, phase: float) -> None
 def _handle(label: str, look: Look) -> Line2D:
     return Line2D(
         [], [], color=look.colour, linestyle=look.line, marker=look.marker or None, markersize=4,
-        label=label,
+        label=wrapped(label),
     )  # fmt: skip
 
 

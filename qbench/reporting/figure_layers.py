@@ -7,13 +7,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from qbench.reporting.compare import Comparison, Setting
-from qbench.reporting.style import Look, new_figure
+from qbench.reporting.style import Look, new_figure, wrapped
 
 __all__ = ["draw_discretization", "draw_quantization"]
 
 MOST_NAMES = 40
 """Layer names under a map; of more layers only every second, third, … is named."""
 MOST_PANELS = 8
+MOST_ERROR = 1.0
+"""The end of the colours: a method that rescales its latents would leave none for the others."""
 
 
 def draw_discretization(
@@ -39,7 +41,11 @@ def _draw(comparison: Comparison, pair: tuple[str, str], measure: str, unit: str
         if setting[:2] == pair and not (frame := _errors(comparison, setting, measure)).empty
     }
     frames = dict(list(frames.items())[:MOST_PANELS])
-    rows = list(dict.fromkeys(label for frame in frames.values() for label in frame.index))
+    rows = [
+        label
+        for label in comparison.labels
+        if any(label in frame.index for frame in frames.values())
+    ]
     zero = [label for label in rows if all(_is_zero(frame, label) for frame in frames.values())]
     frames = {bits: frame.drop(zero, errors="ignore") for bits, frame in frames.items()}
     frames = {bits: frame for bits, frame in frames.items() if not frame.empty}
@@ -63,18 +69,26 @@ def _map(frames: Mapping[str, pd.DataFrame], layers: list[str], unit: str) -> Fi
     width = min(max(6.5, 3.0 + 0.24 * len(layers)), 14.0)
     figure = new_figure(width, 2.4 + sum(0.2 * height + 0.35 for height in heights))
     grid = figure.subplots(len(frames), 1, squeeze=False, sharex=True, height_ratios=heights)
-    top = max(float(frame.max().max()) for frame in frames.values())
+    largest = max(float(frame.max().max()) for frame in frames.values())
+    top = min(largest, MOST_ERROR)
     for axes, (bits, frame) in zip(grid.flat, frames.items(), strict=True):
         values = frame.reindex(columns=layers).to_numpy()
         image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0.0, vmax=top)
         axes.set_title(bits)
-        axes.set_yticks(range(len(frame)), list(frame.index))
+        axes.set_yticks(range(len(frame)), [wrapped(label) for label in frame.index])
         axes.grid(visible=False)
     step = -(-len(layers) // MOST_NAMES)
     places = range(0, len(layers), step)
     grid[-1, 0].set_xticks(places, [layers[place] for place in places], rotation=90)
     grid[-1, 0].set_xlabel("quantized layer, from input to output")
-    figure.colorbar(image, ax=grid.ravel().tolist(), label=unit, fraction=0.05, pad=0.02)
+    figure.colorbar(
+        image,
+        ax=grid.ravel().tolist(),
+        label=unit,
+        fraction=0.05,
+        pad=0.02,
+        extend="max" if largest > top else "neither",
+    )
     return figure
 
 

@@ -15,7 +15,7 @@ from qbench.reporting.style import looks, style
 
 __all__ = ["MOST_PAIRS", "write_figures"]
 
-MOST_PAIRS = 12
+MOST_PAIRS = 6
 """Pairs of model and data set that are drawn; the tables hold all."""
 
 Pair = tuple[str, str]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from qbench.reporting.document import Table
+from qbench.reporting.document import Table, plain
 
 __all__ = ["escape_latex", "render_latex"]
 
@@ -27,6 +27,8 @@ PREAMBLE = r"""\documentclass{article}
 \usepackage[landscape,margin=15mm]{geometry}
 \begin{document}
 """
+MOST_FLOATS = 10
+"""LaTeX keeps only so many floating tables in wait."""
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Narrows a table that is wider than the text, and leaves others as they are."""
 
@@ -37,8 +39,7 @@ def escape_latex(text: str) -> str:
     A character outside Latin-1 that has no command here is printed as its code point, since the
     fonts of pdflatex do not hold it.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    text = "".join(_latex_character(character) for character in line)
+    text = "".join(_latex_character(character) for character in plain(text))
     return text.replace("--", "-{}-")  # two hyphens would become a dash
 
 
@@ -54,7 +55,12 @@ def _latex_character(character: str) -> str:
 def render_latex(tables: Iterable[Table], title: str) -> str:
     """A document of the tables that compiles as it stands."""
     head = f"% Tables of the study {escape_latex(title)}; they need booktabs and graphicx.\n"
-    body = "\n".join(_latex_table(table) for table in tables)
+    blocks = []
+    for number, table in enumerate(tables, 1):
+        blocks.append(_latex_table(table))
+        if number % MOST_FLOATS == 0:
+            blocks.append("\\clearpage\n")
+    body = "\n".join(blocks)
     return f"{head}{PREAMBLE}\n{body}\n\\end{{document}}\n"
 
 
@@ -65,6 +71,7 @@ def _latex_table(table: Table) -> str:
         r"\centering",
         rf"\caption{{{escape_latex(f'{table.caption} {table.legend}')}}}",
         rf"\label{{tab:{table.key}}}",
+        r"\medskip",
         FIT,
         _tabular(table).rstrip(),
         "}",

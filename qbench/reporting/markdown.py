@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tabulate import tabulate
 
-from qbench.reporting.document import Entry, Figure, Heading, Items, Part, Table, Text
+from qbench.reporting.document import Entry, Figure, Heading, Items, Part, Table, Text, plain
 
 __all__ = ["escape_markdown", "render_markdown", "render_terminal"]
 
@@ -17,8 +17,7 @@ _LINE_START = re.compile(r"^(?:([-+=])(?=[-=\s]|$)|(\d+)([.)])(?=\s|$))")
 
 def escape_markdown(text: str) -> str:
     """``text`` as one line in which no character is markup."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    line = _SPECIAL.sub(r"\\\1", line.translate(_HTML))
+    line = _SPECIAL.sub(r"\\\1", plain(text).translate(_HTML))
     return _LINE_START.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", line)
 
 
@@ -78,10 +77,10 @@ def render_terminal(tables: Iterable[Table]) -> str:
     notes: dict[str, None] = {}
     for table in tables:
         rows = [
-            [_plain(name), *(_plain(e.text) + (" *" if e.bold else "  ") for e in entries)]
+            [plain(name), *(plain(e.text) + (" *" if e.bold else "  ") for e in entries)]
             for name, entries in table.rows
         ]
-        heads = [table.head, *("\n".join(map(_plain, column)) for column in table.columns)]
+        heads = [plain(table.head), *("\n".join(map(plain, column)) for column in table.columns)]
         body = tabulate(
             rows,
             headers=heads,
@@ -89,11 +88,6 @@ def render_terminal(tables: Iterable[Table]) -> str:
             disable_numparse=True,
             colalign=("left", *("right" for _ in table.columns)),
         )
-        blocks.append(f"{table.caption}\n\n{body}")
+        blocks.append(f"{plain(table.caption)}\n\n{body}")
         notes |= dict.fromkeys(note.replace("Bold:", "*:") for note in table.notes)
-    return "\n\n".join([*blocks, "\n".join(map(_plain, notes))]).rstrip()
-
-
-def _plain(text: str) -> str:
-    """One line without control characters, which a terminal would obey."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return "\n\n".join([*blocks, "\n".join(map(plain, notes))]).rstrip()

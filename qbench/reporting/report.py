@@ -7,7 +7,7 @@ from typing import Any
 
 from qbench.errors import UsageError
 from qbench.reporting.compare import Comparison
-from qbench.reporting.document import Figure, Heading, Part, Table, Text
+from qbench.reporting.document import Figure, Heading, Part, Table, Text, plain
 from qbench.reporting.facts import fairness, without_result
 from qbench.reporting.figures import MOST_PAIRS, write_figures
 from qbench.reporting.footnotes import Footnotes
@@ -59,7 +59,7 @@ def write_report(
     """
     comparison = Comparison(plan, results)
     footnotes = Footnotes(plan.cells)
-    answer = headline(comparison)
+    answer = plain(headline(comparison))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         figures = list(write_figures(comparison, folder)) if set(formats) - {"csv"} else []

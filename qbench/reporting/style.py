@@ -5,6 +5,7 @@ tell apart; markers and line patterns say the same in greyscale.
 """
 
 import hashlib
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
 
-__all__ = ["Look", "looks", "new_figure", "style"]
+__all__ = ["Look", "legend_width", "looks", "new_figure", "style", "wrapped"]
 
+LABEL_WIDTH = 28
+"""Characters in a line of a legend."""
 FLOAT_COLOUR = "#000000"
 COLOURS = (
     "#332288", "#CC6677", "#117733", "#E69F00", "#44AA99", "#882255", "#0072B2", "#999933",
@@ -101,6 +104,17 @@ def style() -> Iterator[None]:
     with mpl.rc_context(), sns.axes_style("whitegrid"):
         mpl.rcParams.update(settings)
         yield
+
+
+def wrapped(label: str) -> str:
+    """A row's name in lines short enough for a legend."""
+    return "\n".join(textwrap.wrap(label, LABEL_WIDTH)) or label
+
+
+def legend_width(labels: Sequence[str]) -> float:
+    """Room in inches for a legend with these names beside the axes."""
+    longest = max((min(len(label), LABEL_WIDTH) for label in labels), default=0)
+    return 0.8 + 0.075 * max(longest, len("one seed"))
 
 
 def new_figure(width: float, height: float) -> Figure:

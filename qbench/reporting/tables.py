@@ -148,13 +148,12 @@ def detail_table(comparison: Comparison, setting: Setting, key: str) -> Table:
 
 
 def _details(comparison: Comparison, group: Group, reference: Group | None) -> list[str]:
-    if not group.accuracy_estimate.n:
-        return [
-            "; ".join(problems(group)),
-            *[NOTHING] * (8 if comparison.baseline else 7),
-        ]
+    found = group.accuracy_estimate
+    seeds = f"{found.n} of {len(group.results)}"
+    if not found.n:
+        return [seeds, "; ".join(problems(group)), *[NOTHING] * (7 if comparison.baseline else 6)]
     is_reference = reference is not None and group.label == reference.label
-    texts = [f"{group.accuracy_estimate.n} of {len(group.results)}", _mean(group.accuracy_estimate)]
+    texts = [seeds, _mean(found)]
     texts.append("reference" if is_reference else _mean(comparison.drop(group)))
     if comparison.baseline:
         texts.append(_versus_baseline(comparison, group))
