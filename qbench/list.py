@@ -14,7 +14,7 @@ from qbench.errors import UsageError
 from qbench.registry import Entry
 from qbench.study.names import bit_ranges
 
-__all__ = ["main"]
+__all__ = ["command"]
 
 KINDS = {
     "quantizers": registry.quantizers,
@@ -35,7 +35,7 @@ Examples:
 @click.argument("kind", type=click.Choice(tuple(KINDS)))
 @click.option("-v", "--verbose", is_flag=True, help="Print options and whole docstrings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list for other programs.")
-def main(kind: str, verbose: bool, as_json: bool) -> None:
+def command(kind: str, verbose: bool, as_json: bool) -> None:
     """List the names that a study file can use."""
     try:
         entries = list(KINDS[kind].entries().values())
@@ -122,4 +122,4 @@ def _type(kind: Any) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    command(prog_name="python -m qbench.list")

@@ -13,7 +13,7 @@ from qbench.registry import Registry
 
 
 def output(*arguments: str) -> str:
-    result = CliRunner().invoke(listing.main, list(arguments))
+    result = CliRunner().invoke(listing.command, list(arguments))
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -66,7 +66,7 @@ def test_names_are_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_unknown_kind_is_a_usage_error() -> None:
-    result = CliRunner().invoke(listing.main, ["quantizer"])
+    result = CliRunner().invoke(listing.command, ["quantizer"])
     assert result.exit_code == 2
     assert "quantizers" in result.output
 
@@ -77,6 +77,6 @@ def test_a_broken_installed_plug_in_is_one_sentence(monkeypatch: pytest.MonkeyPa
             raise UsageError("the plug-in module 'x' cannot be found; is it installed?")
 
     monkeypatch.setitem(listing.KINDS, "models", Broken("model", "qbench.models"))
-    result = CliRunner().invoke(listing.main, ["models"])
+    result = CliRunner().invoke(listing.command, ["models"])
     assert result.exit_code == 2
     assert result.output == "error: the plug-in module 'x' cannot be found; is it installed?\n"
