@@ -1,6 +1,7 @@
 """What the commands share: arguments, and how a mistake is answered."""
 
 import logging
+import shlex
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -14,7 +15,7 @@ from qbench.study.load import load_study
 from qbench.study.plan import Plan
 from qbench.study.select import parse_shard, select, shard
 
-__all__ = ["answered", "chosen_plan", "with_overrides"]
+__all__ = ["answered", "chosen_plan", "command_line", "with_overrides"]
 
 WRONG, INTERRUPTED = 2, 130
 
@@ -55,3 +56,8 @@ def chosen_plan(
     if only is not None:
         plan = select(plan, only)
     return plan if part is None else shard(plan, *parse_shard(part))
+
+
+def command_line(study: Path, overrides: tuple[str, ...]) -> str:
+    """The command that makes a study's results, for reports."""
+    return shlex.join(["python", "-m", "qbench.run", str(study), *overrides])

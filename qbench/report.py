@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from qbench.commands import answered, chosen_plan, with_overrides
+from qbench.commands import answered, chosen_plan, command_line, with_overrides
 
 __all__ = ["command"]
 
@@ -32,7 +32,13 @@ def command(
     folder = (output or Path(plan.study.report.output)) / plan.study.study
     from qbench.reporting.report import write_report
 
-    report = write_report(plan, results, folder, plan.study.report.formats, {})
+    report = write_report(
+        plan,
+        results,
+        folder,
+        plan.study.report.formats,
+        {"command": command_line(study, overrides)},
+    )
     if as_json:
         files = [str(file) for file in report.files]
         click.echo(json.dumps({"headline": report.headline, "files": files}))

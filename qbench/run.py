@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from qbench.commands import answered, chosen_plan, with_overrides
+from qbench.commands import answered, chosen_plan, command_line, with_overrides
 from qbench.planning import describe_plan, other_code_line, plan_lines, standing_line
 from qbench.standing import look
 
@@ -66,7 +66,15 @@ def command(
     from qbench.session import Session
 
     session = Session(
-        plan, standing, study, results, address=address, local=local, fresh=fresh, part=part or ""
+        plan,
+        standing,
+        study,
+        results,
+        address=address,
+        local=local,
+        fresh=fresh,
+        command=command_line(study, overrides),
+        part=part or "",
     )
     try:
         result = session.go(console)

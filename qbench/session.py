@@ -13,13 +13,14 @@ from rich.console import Console
 
 from qbench.console import Progressing
 from qbench.errors import UsageError
-from qbench.execution.execute import execute
+from qbench.execution.execute import check, execute
 from qbench.execution.jobs import Job, Values, Watcher
 from qbench.provenance import provenance
 from qbench.standing import Standing
 from qbench.store import Status, TrialFolder, write_atomic
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
+from qbench.tracking.address import check_reachable, default_uri
 from qbench.tracking.background import BackgroundTracker
 from qbench.training.site import Site
 
@@ -40,7 +41,7 @@ class Result:
     headline: str
     report: str
     """The folder of tables and figures."""
-    ui_command: str
+    browse: str
     """What shows the runs in MLflow; empty where nothing is tracked."""
     untracked: tuple[str, ...]
     """What MLflow did not take."""
@@ -50,8 +51,8 @@ class Result:
         lines = ["", self.table, "", self.headline]
         lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
         lines += ["", f"report: {self.report}"]
-        if self.ui_command:
-            lines.append(f"browse: {self.ui_command}")
+        if self.browse:
+            lines.append(f"browse: {self.browse}")
         if self.untracked:
             lines.append(f"MLflow lacks {len(self.untracked)} runs; the same command tries again")
         return lines
@@ -68,6 +69,8 @@ class Session:
     address: str | None = None
     local: bool = False
     fresh: bool = False
+    command: str = ""
+    """What the user typed, without the options that change no result."""
     part: str = ""
     """The shard, so that parts of one study may run at once."""
 
@@ -81,9 +84,13 @@ class Session:
             UsageError: Something that the user can mend, before anything is trained.
             KeyboardInterrupt: The user stopped; the same command continues.
         """
+        if self.standing.to_run:
+            check(self.plan.study.resources, local=self.local, address=self.address)
         with self._locked():
+            if self.plan.study.tracking.enabled:
+                check_reachable(self.plan.study.tracking.uri or default_uri(self.results.resolve()))
             images = self._prepare_data()
-            tracker, ui_command = self._open_tracker(images)
+            tracker, browse = self._open_tracker(images)
             try:
                 if self.standing.to_run:
                     self._train(images, console, tracker)
@@ -91,7 +98,7 @@ class Session:
                 if tracker is not None:
                     tracker.close(None, {}, interrupted=isinstance(error, KeyboardInterrupt))
                 raise
-            return self._finish(tracker, ui_command)
+            return self._finish(tracker, browse)
 
     def statuses(self) -> dict[str, Status]:
         """What the files say of each trial of the plan."""
@@ -141,7 +148,7 @@ class Session:
             return None, ""
         tracked = self._tracked()
         if tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses():
-            return None, str(tracked["ui_command"])  # nothing is new, and mlflow's import is slow
+            return None, str(tracked["browse"])  # nothing is new, and mlflow's import is slow
         tracker = BackgroundTracker(self.plan)
         facts = provenance(self.study_file, images.values(), self._device)
         try:
@@ -202,12 +209,14 @@ class Session:
             for trial in self.standing.to_run
         ]
 
-    def _finish(self, tracker: BackgroundTracker | None, ui_command: str) -> Result:
+    def _finish(self, tracker: BackgroundTracker | None, browse: str) -> Result:
         from qbench.reporting.report import write_report  # pandas and seaborn are slow to import
 
         study = self.plan.study
         folder = Path(study.report.output) / study.study
-        report = write_report(self.plan, self.results, folder, study.report.formats, {})
+        report = write_report(
+            self.plan, self.results, folder, study.report.formats, {"command": self.command}
+        )
         statuses = self.statuses()
         failed = {
             name: _reason(TrialFolder(self.results, name))
@@ -218,7 +227,7 @@ class Session:
         untracked: tuple[str, ...] = ()
         if tracker is not None:
             untracked = tracker.close(folder, {f"trials/{name}": n for name, n in counts.items()})
-            marker = {"uri": study.tracking.uri, "ui_command": ui_command, "trials": statuses}
+            marker = {"uri": study.tracking.uri, "browse": browse, "trials": statuses}
             if not untracked:
                 write_atomic(self._own_file("tracked.json"), json.dumps(marker).encode())
         return Result(
@@ -229,7 +238,7 @@ class Session:
             table=report.table_text,
             headline=report.headline,
             report=str(folder),
-            ui_command=ui_command,
+            browse=browse,
             untracked=untracked,
         )
 

@@ -35,7 +35,7 @@ class BackgroundTracker:
         """Connect, and catch up with what earlier runs left.
 
         Returns:
-            The command that shows the runs.
+            What to type, and the page to open, to see the runs.
 
         Raises:
             UsageError: The store cannot be used.
@@ -46,7 +46,7 @@ class BackgroundTracker:
         ).result()
         self._tracker = opened
         self._thread.submit(opened.sync_all, self._trials.values())
-        return opened.ui_command()
+        return f"{opened.ui_command()}\n        {opened.ui_page()}"
 
     def started(self, name: str) -> None:
         """A trial starts."""
