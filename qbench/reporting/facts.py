@@ -146,7 +146,7 @@ def without_result(comparison: Comparison) -> Iterator[Part]:
             lines.append(f"{label}, {_where(found)}: {found.short_reason}: {found.message}")
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"{len(lines) - SHOWN} more; see results.csv"]
-    lines += [f"{label}: {count} trials were not run" for label, count in never_run.items()]
+    lines += [f"{label}: {count} not run" for label, count in never_run.items()]
     yield Items(tuple(lines))
 
 

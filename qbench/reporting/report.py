@@ -103,6 +103,11 @@ def _parts(
     yield Heading("Comparison")
     yield from comparison_tables(comparison, footnotes)
     yield from figures
+    if figures and not any("discretization" in figure.path.name for figure in figures):
+        yield Text(
+            "Discretization error is not drawn: it is 0 in every layer of every row, or was not "
+            "measured."
+        )
     if len(comparison.pairs) > MOST_PAIRS and figures:
         yield Text(
             f"Figures show the first {MOST_PAIRS} of {len(comparison.pairs)} pairs of model and "

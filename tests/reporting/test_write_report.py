@@ -102,7 +102,7 @@ def test_a_study_without_any_result_is_reported(tmp_path: Path) -> None:
     found = write_report(make_plan(), tmp_path / "none", tmp_path / "report", EVERY, {})
     text = (tmp_path / "report" / "report.md").read_text()
     assert "9 not run" in text
-    assert "ste: 3 trials were not run" in text
+    assert "ste: 3 not run" in text
     assert found.headline in text
     assert len(pd.read_csv(tmp_path / "report" / "results.csv")) == 9
 
