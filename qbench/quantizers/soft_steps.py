@@ -1,7 +1,7 @@
 """A staircase of sigmoids with its gradient: the training forward of Quantization Networks."""
 
-import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -76,33 +76,36 @@ def soft_steps(
     return result
 
 
-def neglected(temperature: float, thresholds: Sequence[float], nearest: int) -> float:
+def neglected(temperature: float, thresholds: Tensor, nearest: int) -> float:
     """A bound on what the thresholds left out change, in steps, for any value.
 
-    A threshold left out has ``nearest / 2`` others between it and the middle of the value's bin. So
-    with the smallest spacing ``D`` and bins of width ``h``, the j-th one left out on a side is at
-    least ``(nearest / 2 + j) D - h / 2`` away, and its sigmoid is off by less than the exponential
-    of ``-T`` times that. The two sides have opposite signs, so the sum of one side bounds both.
+    A value is at most half a bin further out than ``b_a``, the threshold beside the middle of its
+    bin, and ``b_j`` is left out only if ``|a - j| >= nearest / 2``. So its sigmoid is off by at
+    most ``sigmoid(-T (|b_a - b_j| - half a bin))``. What is left out below has the opposite sign of
+    what is left out above: the larger of the two sums bounds the error.
+
+    Args:
+        temperature: ``T``.
+        thresholds: ``[n]`` on the CPU, in rising order.
+        nearest: How many thresholds are evaluated for each value, an even number.
     """
-    spacing = min(b - a for a, b in zip(thresholds, thresholds[1:], strict=False))
-    half_bin = (thresholds[-1] - thresholds[0]) / (_BINS * (len(thresholds) + 1)) / 2
-    if temperature * spacing < 1e-9:
-        return math.inf
-    first = math.exp(min(-temperature * (nearest / 2 * spacing - half_bin), 700.0))
-    return first / -math.expm1(-temperature * spacing)
+    b = thresholds.double()
+    half_bin = (b[-1] - b[0]) / (2 * _BINS * (len(b) + 1))
+    off = torch.sigmoid(-temperature * (b[:, None] - b - half_bin)).tril(-(nearest // 2))
+    return float(torch.maximum(off.sum(0), off.sum(1)).max())
 
 
-def nearest_needed(temperature: float, thresholds: Sequence[float]) -> int | None:
+@lru_cache(maxsize=256)
+def nearest_needed(temperature: float, thresholds: tuple[float, ...]) -> int | None:
     """How many thresholds are enough for an error below a thousandth of a step; ``None`` for all.
 
-    Never more than 16, whatever the error: where that many are not enough, a step between levels is
-    hardly visible in a sigmoid so wide.
+    Never more than 16, whatever the error: where that many are not enough, the sigmoids are so wide
+    that single steps cannot be told apart.
     """
-    if len(thresholds) <= 4:
-        return None
-    enough = (m for m in range(2, _MOST, 2) if neglected(temperature, thresholds, m) <= _TOLERANCE)
-    found = next(enough, _MOST)
-    return found if 2 * found < len(thresholds) else None  # the table costs as much as a few
+    b = torch.tensor(thresholds)
+    enough = (m for m in range(2, _MOST, 2) if neglected(temperature, b, m) <= _TOLERANCE)
+    found = next(enough, _MOST) if len(b) > 4 else _MOST
+    return found if 2 * found < len(b) else None  # the table costs as much as a few
 
 
 def _all_steps(
