@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from types import FrameType
 from typing import Any
 
 from ray import tune
+from ray._private.worker import global_worker
 from ray.tune.search import Searcher
 
 from qbench.execution.connection import connected
@@ -22,6 +24,8 @@ from qbench.store import Failure
 from qbench.study.schema import Resources
 
 __all__ = ["run_on_ray"]
+
+_CHARACTERS_OF_LOG = 4000  # the end of what a dead worker wrote
 
 
 def run_on_ray(
@@ -40,17 +44,11 @@ def run_on_ray(
         UsageError: See :func:`qbench.execution.connection.connected`.
         KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
     """
-    with _interrupts() as interrupted, connected(resources, address) as slots:
-        while queue.unfinished:
-            before = queue.unfinished
+    with connected(resources, address) as slots, _interrupts() as interrupted:
+        messenger = _Messenger(queue, resources.retries, interrupted)
+        while len(queue):  # a second time only where a worker died at the very end
             with _scratch(results) as scratch:
-                try:
-                    _fit(queue, scratch, slots, resources, run, interrupted)
-                except tune.TuneError:
-                    # Tune loses its way when a worker dies between two trials (KeyError, 2.60).
-                    if queue.unfinished == before:
-                        raise
-                    queue.give_back()
+                _fit(queue, scratch, slots, resources, run, messenger)
 
 
 def _fit(
@@ -59,7 +57,7 @@ def _fit(
     slots: int,
     resources: Resources,
     run: str,
-    interrupted: threading.Event,
+    messenger: "_Messenger",
 ) -> None:
     request = {"cpu": resources.cpus, "gpu": resources.gpus}
     with environment(TUNE_MAX_PENDING_TRIALS_PG=str(slots)):  # by default 1: slow to start
@@ -67,16 +65,15 @@ def _fit(
             tune.with_resources(Worker, request),
             tune_config=tune.TuneConfig(
                 search_alg=_Feeder(queue, run),
-                num_samples=len(queue),
+                num_samples=-1,  # until the feeder says that there are no more
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
             run_config=tune.RunConfig(
                 storage_path=str(scratch),
-                failure_config=tune.FailureConfig(max_failures=resources.retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials do
-                callbacks=[_Messenger(queue, interrupted)],
+                callbacks=[messenger],
                 verbose=0,
             ),
         ).fit()
@@ -113,10 +110,16 @@ class _Feeder(Searcher):  # type: ignore[misc]
 
 
 class _Messenger(tune.Callback):  # type: ignore[misc]
-    """Tells the queue what happens, and Tune that the user wants to stop."""
+    """Tells the queue what happens, and Tune that the user wants to stop.
 
-    def __init__(self, queue: Queue, interrupted: threading.Event) -> None:
+    A trial whose worker died is queued again here: Tune's own retries count a worker that died
+    between two trials twice, and do not retry a trial that was handed to it (2.60).
+    """
+
+    def __init__(self, queue: Queue, retries: int, interrupted: threading.Event) -> None:
         self._queue = queue
+        self._retries = retries
+        self._deaths: dict[str, int] = {}
         self._interrupted = interrupted
 
     def __getstate__(self) -> dict[str, Any]:
@@ -136,15 +139,23 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
         self._queue.ended(_name(trial))
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:
-        self._queue.ended(_name(trial), _failure(trial))
+        deaths = self._deaths[_name(trial)] = self._deaths.get(_name(trial), 0) + 1
+        if deaths > self._retries:
+            self._queue.ended(_name(trial), _failure(trial, deaths))
+        else:
+            self._queue.give_back(_name(trial))
 
 
-def _failure(trial: Any) -> Failure:
-    """Why a worker died, from what Ray wrote about it."""
+def _failure(trial: Any, deaths: int) -> Failure:
+    """Why a worker died, from what Ray and the worker wrote about it."""
     details = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
     exits = re.findall(r"Worker exit detail: (.*?)\.?(?: Some common causes|$)", details, re.M)
     reason = exits[-1] if exits else (details.strip().splitlines() or [""])[-1]
-    message = f"its worker died {trial.num_failures} times; the last time: {reason}"
+    message = f"its worker died {deaths} times; the last time: {reason}"
+    logs = Path(global_worker.node.get_logs_dir_path())
+    for pid in set(re.findall(r"^\tpid: (\d+)$", details, re.M)):
+        for log in logs.glob(f"worker-*-{pid}.err"):  # on another node's disk there is none
+            details += log.read_text(encoding="utf-8", errors="replace")[-_CHARACTERS_OF_LOG:]
     if "running low on memory" in details:
         return Failure("out of memory", message, details)
     return Failure("error", message, details)
@@ -166,7 +177,7 @@ def _scratch(results: Path) -> Iterator[Path]:
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that it strikes between Tune's steps only."""
+    """Turn a first SIGINT or SIGTERM into an event, which strikes between two of Tune's steps."""
     interrupted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield interrupted
@@ -177,8 +188,9 @@ def _interrupts() -> Iterator[threading.Event]:
             raise KeyboardInterrupt  # a second time: leave at once
         interrupted.set()
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (SIGINT, SIGTERM)}
     try:
         yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

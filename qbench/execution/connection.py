@@ -1,19 +1,19 @@
 """Starts Ray on this machine, or connects to a cluster, quietly; and ends it."""
 
 import logging
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private.services import find_bootstrap_address
 
 from qbench.errors import UsageError
+from qbench.execution.address import check_address
 from qbench.execution.resources import count_cpus, count_gpus
 from qbench.study.schema import Resources
 
 __all__ = ["connected"]
 
-_SECONDS_TO_ANSWER = 3.0  # Ray itself tries for more than ten times as long
 _STORE_BYTES = 100 * 2**20  # nothing of size goes through Ray; 75 MiB is its least
 
 
@@ -34,52 +34,42 @@ def connected(resources: Resources, address: str | None) -> Iterator[int]:
     if ray.is_initialized():
         yield _slots(resources, "that this process is connected to")
         return
-    if address is None:
-        ray.init(
-            address="local",
-            num_cpus=count_cpus(),
-            num_gpus=count_gpus() if resources.gpus else 0,
-            include_dashboard=False,
-            object_store_memory=_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    else:
-        _join(address)
     try:
-        yield _slots(resources, f"at {address}")
-    finally:
+        if address is None:
+            _start(resources)
+        else:
+            _join(address)
+        yield _slots(resources, f"at {address or 'this machine'}")
+    finally:  # also where the user stops while Ray starts
         ray.shutdown()
 
 
+def _start(resources: Resources) -> None:
+    ray.init(
+        address="local",
+        num_cpus=count_cpus(),
+        num_gpus=count_gpus() if resources.gpus else 0,
+        include_dashboard=False,
+        object_store_memory=_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+    )
+
+
 def _join(address: str) -> None:
-    if "://" in address:
-        raise UsageError(
-            f"the Ray address '{address}' is not supported; allowed: 'auto', or host:port of a "
-            "cluster's head, from a machine of the cluster"
-        )
-    if address != "auto":
-        _probe(address)
+    if address == "auto":
+        address = find_bootstrap_address(None) or ""
+        if not address:
+            raise UsageError(
+                "there is no Ray cluster on this machine for the address 'auto'; start one with "
+                "`ray start --head`, or leave the address out"
+            )
+        check_address(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"there is no usable Ray cluster at '{address}': {reason}; start one with "
-            "`ray start --head`, or leave the address out"
-        ) from None
-
-
-def _probe(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"the Ray address is '{address}'; allowed: 'auto', or host:port")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _SECONDS_TO_ANSWER).close()
-    except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"nothing answers at the Ray address '{address}' ({error}); is the cluster running, "
-            "and is this its head's port (6379 by default)?"
+            f"the Ray cluster at '{address}' cannot be joined: {str(error).strip()}"
         ) from None
 
 

@@ -3,15 +3,30 @@
 import os
 from collections.abc import Sequence
 
+from qbench.execution.address import check_address
 from qbench.execution.environment import QUIET, environment
 from qbench.execution.jobs import Job, Outcome, Queue, Watcher
 from qbench.execution.local import run_here
 from qbench.execution.resources import check_cpus, check_gpus, check_request
 from qbench.study.schema import Resources
 
-__all__ = ["RUN_TRIAL", "execute"]
+__all__ = ["RUN_TRIAL", "check", "execute"]
 
 RUN_TRIAL = "qbench.training.run:run_trial"
+
+
+def check(resources: Resources, *, local: bool, address: str | None) -> None:
+    """Refuse, in seconds and without Ray, what cannot run; the arguments are those of ``execute``.
+
+    Raises:
+        UsageError: A trial asks for more than this machine has, or the cluster does not answer.
+    """
+    check_request(resources)
+    if address and not local:
+        check_address(address)
+    else:
+        check_cpus(resources)
+        check_gpus(resources)
 
 
 def execute(
@@ -41,11 +56,8 @@ def execute(
         UsageError: A trial asks for more than there is, or the cluster cannot be reached.
         KeyboardInterrupt: The user stopped; everything is stopped, and continues next time.
     """
-    check_request(resources)
     address = address or os.environ.get("RAY_ADDRESS")
-    if local or not address:
-        check_cpus(resources)
-        check_gpus(resources)
+    check(resources, local=local, address=address)
     queue = Queue(jobs, watcher)
     if not len(queue):
         return queue.outcome()

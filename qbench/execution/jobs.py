@@ -99,11 +99,6 @@ class Queue:
         """How many jobs are not yet handed out."""
         return len(self._waiting)
 
-    @property
-    def unfinished(self) -> int:
-        """How many jobs have not ended."""
-        return len(self._waiting) + len(self._running)
-
     def take(self) -> Job | None:
         """The next job that can start now.
 
@@ -135,10 +130,9 @@ class Queue:
             self._names["waiting"].append(job.trial.name)
         return status == "done"
 
-    def give_back(self) -> None:
-        """Queue again what was handed out and has not ended; it continues where it stopped."""
-        self._waiting = self._running | self._waiting
-        self._running = {}
+    def give_back(self, name: str) -> None:
+        """Queue a job again whose worker died; it continues from its last checkpoint."""
+        self._waiting[name] = self._running.pop(name)
 
     def started(self, name: str) -> None:
         """Tell the watcher that a job starts."""

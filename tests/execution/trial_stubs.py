@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -45,3 +46,5 @@ def train(trial: Trial, site: Site) -> Iterator[dict[str, float | int]]:
         return
     if act.get("die") != "silently":
         _finish(folder, trial)
+    if act.get("die") == "later":  # the process, once the trial is over
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
