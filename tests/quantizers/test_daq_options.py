@@ -105,7 +105,8 @@ def test_the_soft_quantizer_is_the_soft_arg_max_at_a_fixed_temperature(
 
 def test_the_soft_quantizer_is_within_the_interval_also_at_its_end() -> None:
     made = DAQ(bit_width=2, target="weight", rounding="soft", temperature=1.0)
-    assert made(torch.linspace(-9, 9, 1001)).abs().max() <= 1
+    weight = torch.linspace(-1, 1, 1001) ** 15  # to 5.6 deviations: the outermost are clipped
+    assert made(weight).abs().max() < 1  # so soft that no value reaches the end
 
 
 def test_an_activation_keeps_its_input_and_nothing_else_of_its_size() -> None:
