@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from qbench.quantizers import quantnet_subnetwork as sub
 from qbench.quantizers.contract import ParameterGroup, Progress, Quantizer, Target
-from qbench.quantizers.functional import absolute_mean, per_channel
+from qbench.quantizers.functional import per_channel
 from qbench.registry import quantizers
 
 __all__ = ["QuantNet"]
@@ -20,20 +20,20 @@ class QuantNet(Quantizer):
     """A sub-network puts out soft levels, without STE (reconstruction from the abstract).
 
     Liu et al., "Learning to Quantize by Learning within Fully Differentiable Framework", ECCV 2020
-    Workshops, arXiv:2009.04626. Its text was not at hand. From the abstract: a differentiable
-    sub-network turns float weights into quantized ones and is trained with the task, without STE;
-    what discretizing at deployment costs is attended to; any bit-width. All else is our choice.
+    Workshops, arXiv:2009.04626. From the abstract: a sub-network turns float weights into quantized
+    ones, trained with the task, without STE; any bit-width. All else is our choice.
 
     forward    v = chunks of (w - mean w) / (std w + 1e-8), statistics of the layer
-               h = tanh(A v + a),  h' = h + tanh(B h + b),  z = v + g (C h' + c)
-               u = 1/n sum_i tanh((z - b_i) / tau),  n = 2^k - 1,  b_i = i - (n + 1) / 2
+               h = tanh(A v + a),  h' = h + tanh(B h + b),  z = (v + g (C h' + c)) / s_k
+               u = 1/n sum_i tanh((z - b_i) / tau),  n = 2^k - 1,  b_i = i - (n + 1) / 2,
+               s_k = min(1, 2 a_k / n), a_k the Gaussian clip of ``ste``: 1, 1.00, 0.59, 0.34, ...
                q = alpha_o u, one alpha an output channel
     backward   of the whole graph, statistics included
     deployed   alpha_o lev(z), lev the staircase at tau = 0, a tie goes up; never sign(w)
     penalty    lambda mean (u - lev(z))^2, averaged over the layers; lev constant
-    shapes     w [O, I, ...]; chunk [m]: a 2-D kernel, or 8 input channels of linear and 1x1 layers,
+    shapes     w [O, I, ...]; chunk [m]: a 2-D kernel, 8 input channels of linear and 1x1 layers,
                or one weight (elementwise); A [D, m], B [D, D], C [m, D], g scalar; alpha [O]
-    start      alpha = mean|w_o|; g = gain; maps as nn.Linear; without skip, take gain 1
+    start      alpha = mean|w_o| a_k / a_1; g = gain; maps as nn.Linear; without skip, take gain 1
     schedule   lambda linear from 0 to polarisation over the share polarise_over of training;
                tau exponential from tau_start to tau_end over the share tau_over
     optimizer  maps and g: Adam 1e-3 on the recipe's schedule; alpha: the recipe's; no decay
@@ -72,12 +72,12 @@ class QuantNet(Quantizer):
         self.skip, self.shared, self.hidden, self.gain = skip, shared, hidden, gain
         self.polarisation, self.polarise_over = polarisation, polarise_over
         self.tau_start, self.tau_end, self.tau_over = tau_start, tau_end, tau_over
+        self.spacing = sub.threshold_spacing(bit_width)
         self.reach = sub.window_reach(bit_width, max(tau_start, tau_end))
         self.layers = 1
         self.networks = nn.ModuleDict()
-        self.register_parameter("alpha", None)
         self.register_buffer("temperature", torch.tensor(tau_start))
-        self.register_buffer("pressure", torch.tensor(0.0))
+        self.register_buffer("pressure", torch.zeros(()))
         self._latest: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class QuantNet(Quantizer):
 
     def initialize(self, x: Tensor, layer: nn.Module, inputs: Tensor) -> None:
         """Set alpha, and draw the sub-network unless another layer has drawn it."""
-        self.alpha = nn.Parameter(absolute_mean(x))
+        self.alpha = nn.Parameter(sub.start_scale(x, self.bit_width))
         length = sub.chunk_length(x.shape, self.mix)
         if str(length) not in self.networks:  # drawn on the CPU: the same on every device
             drawn = sub.SubNetwork(length, self.hidden, self.gain, self.skip)
@@ -107,10 +107,10 @@ class QuantNet(Quantizer):
         self.pressure.fill_(self.polarisation * pressed / self.layers)
 
     def before_levels(self, x: Tensor) -> Tensor:
-        """The sub-network's output z for a weight, of its shape; levels change at integers."""
+        """The sub-network's output z for a weight, of its shape; levels change at whole numbers."""
         length = sub.chunk_length(x.shape, self.mix)
-        chunks = sub.to_chunks(sub.standardise(x.contiguous()), length)
-        return sub.from_chunks(self.networks[str(length)](chunks), x.shape)
+        made = self.networks[str(length)](sub.to_chunks(sub.standardise(x.contiguous()), length))
+        return sub.from_chunks(made if self.spacing == 1 else made / self.spacing, x.shape)
 
     def _soft(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z = self.before_levels(x)

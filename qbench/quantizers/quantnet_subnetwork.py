@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qbench.errors import UsageError
-from qbench.quantizers.functional import with_gradient
+from qbench.quantizers.functional import absolute_mean, with_gradient
+from qbench.quantizers.ste import GAUSSIAN_CLIP
 
 __all__ = [
     "SubNetwork", "check_options", "chunk_length", "from_chunks", "level_index", "ramp",
-    "staircase", "standardise", "to_chunks", "window_reach",
+    "staircase", "standardise", "start_scale", "threshold_spacing", "to_chunks", "window_reach",
 ]  # fmt: skip
 
 LINEAR_CHUNK = 8
@@ -22,7 +23,7 @@ SATURATED = 10
 
 
 class SubNetwork(nn.Module):
-    """Encode, compress, decode: chunks of standardised weights ``v`` to ``z = v + g r(v)``."""
+    """Encode, compress, decode: chunks of standardised weights ``v`` to ``v + g r(v)``."""
 
     def __init__(self, length: int, hidden: int, gain: float, skip: bool) -> None:
         """Draw the initial values of the three maps as ``nn.Linear`` does.
@@ -41,11 +42,21 @@ class SubNetwork(nn.Module):
         self.skip = skip
 
     def forward(self, chunks: Tensor) -> Tensor:
-        """Map chunks ``[chunks, m]`` to ``z`` of the same shape."""
+        """Map chunks ``[chunks, m]`` to new values of the same shape."""
         h = self.encode(chunks).tanh()
         h = h + self.compress(h).tanh()
         r: Tensor = self.decode(h)
         return torch.addcmul(chunks, r, self.gain) if self.skip else r * self.gain
+
+
+def threshold_spacing(bits: int) -> float:
+    """Distance of neighbouring thresholds in standard deviations of the weight.
+
+    That of the uniform quantizer of least squared error for Gaussian values, at most 1. It is 1.00
+    at 2 bits; from 4 bits on a spacing of 1 would leave more than half of the levels unused.
+    """
+    steps: int = 2**bits - 1
+    return min(1.0, 2 * GAUSSIAN_CLIP[bits - 1] / steps)
 
 
 def chunk_length(shape: torch.Size, mix: Literal["kernel", "elementwise"]) -> int:
@@ -86,9 +97,9 @@ def to_chunks(x: Tensor, length: int) -> Tensor:
 
 def from_chunks(chunks: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of :func:`to_chunks`: a weight of ``shape``, its padding cut off."""
-    rows: Tensor = chunks.reshape(shape[0], -1)
-    kept: Tensor = rows[:, : shape[1:].numel()]
-    return kept.reshape(shape)
+    rows = chunks.reshape(shape[0], -1)
+    kept: Tensor = rows[:, : shape[1:].numel()].reshape(shape)
+    return kept
 
 
 def level_index(z: Tensor, bits: int) -> Tensor:
@@ -97,7 +108,13 @@ def level_index(z: Tensor, bits: int) -> Tensor:
     Returns:
         Whole numbers in ``[0, 2**bits - 1]``, of the type and shape of ``z``; a tie goes up.
     """
-    return (z.floor() + 2 ** (bits - 1)).clamp(0, 2**bits - 1)
+    index: Tensor = (z.floor() + 2 ** (bits - 1)).clamp(0, 2**bits - 1)
+    return index
+
+
+def start_scale(weight: Tensor, bits: int) -> Tensor:
+    """``[channels]``: mean|w|, times what makes the outermost level fit Gaussian weights."""
+    return absolute_mean(weight) * (GAUSSIAN_CLIP[bits - 1] / GAUSSIAN_CLIP[0])
 
 
 def staircase(z: Tensor, temperature: Tensor, bits: int, reach: int) -> Tensor:
