@@ -79,8 +79,8 @@ def _varies(plan: Plan) -> dict[str, list[str]]:
     trials = [cell.trial for cell in plan.cells]
     axes: dict[str, list[str]] = {
         "rows": list(dict.fromkeys(cell.label for cell in plan.cells)),
-        "models": list(dict.fromkeys(trial.model.name for trial in trials)),
-        "data": list(dict.fromkeys(trial.data.name for trial in trials)),
+        "models": list(dict.fromkeys(trial.model.label for trial in trials)),
+        "data": list(dict.fromkeys(trial.data.label for trial in trials)),
         "bits": list(dict.fromkeys(str(t.bits) for t in trials if t.quantizer.name != "float")),
         "seeds": [str(seed) for seed in dict.fromkeys(trial.seed for trial in trials)],
     }

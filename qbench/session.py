@@ -177,8 +177,8 @@ class Session:
                 TrialFolder(self.results, trial.name).clear()
         labels = {cell.trial.name: cell.label for cell in self.plan.cells}
         titles = {
-            trial.name: f"{labels.get(trial.name, trial.quantizer.name)} {trial.model.name} "
-            f"{trial.data.name} {trial.bits} seed {trial.seed}"
+            trial.name: f"{labels.get(trial.name, trial.quantizer.name)} {trial.model.label} "
+            f"{trial.data.label} {trial.bits} seed {trial.seed}"
             for trial in self.standing.to_run
         }
         with Progressing(titles, console, live=console.is_terminal) as view:

@@ -79,15 +79,10 @@ class Group:
 def setting_of(trial: Trial) -> Setting:
     """The setting of a trial, with the options of its model and data set in their names."""
     return Setting(
-        _with_options(trial.model.name, trial.model.options),
-        _with_options(trial.data.name, trial.data.options),
+        trial.model.label,
+        trial.data.label,
         str(trial.bits),
     )
-
-
-def _with_options(name: str, options: Mapping[str, object]) -> str:
-    listing = ", ".join(f"{key}={value}" for key, value in sorted(options.items()))
-    return f"{name} ({listing})" if listing else name
 
 
 class Comparison:

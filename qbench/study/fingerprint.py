@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,27 +15,47 @@ __all__ = ["code_fingerprint", "fingerprint"]
 def fingerprint(trial: Trial) -> str:
     """Eight hexadecimal digits of the code of a trial's quantizers.
 
-    The method's own file and the shared rounding functions count; comments, docstrings and layout
-    do not.
+    A method's own file counts, and every file beside it that it imports; comments, docstrings and
+    layout do not.
     """
     names = [trial.quantizer.name] + ([trial.activations.name] if trial.activations else [])
-    sources = {quantizers.entry(name).source for name in names}
-    sources.add(quantizers.entry("float").source.with_name("functional.py"))
-    return code_fingerprint(tuple(sorted(sources)))
+    return code_fingerprint(tuple(sorted({quantizers.entry(name).source for name in names})))
 
 
 @cache
 def code_fingerprint(sources: tuple[Path, ...]) -> str:
-    """Eight hexadecimal digits of what source files do, without their comments and docstrings."""
+    """Eight hexadecimal digits of what source files do, with the files beside them they import."""
     digest = hashlib.blake2b(digest_size=4)
-    for source in sources:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
+    for source in sorted(_with_imports(sources), key=lambda path: path.name):
+        tree = _tree(source)
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             if isinstance(body, list) and body and _is_text(body[0]):
                 body[0] = ast.Pass()
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
+
+
+def _with_imports(sources: Iterable[Path]) -> set[Path]:
+    found: set[Path] = set()
+    waiting = set(sources)
+    while waiting:
+        source = waiting.pop()
+        found.add(source)
+        waiting |= set(_siblings(source)) - found
+    return found
+
+
+def _siblings(source: Path) -> Iterator[Path]:
+    for node in ast.walk(_tree(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            beside = source.with_name(f"{node.module.rpartition('.')[2]}.py")
+            if beside.is_file():
+                yield beside
+
+
+def _tree(source: Path) -> ast.Module:
+    return ast.parse(source.read_text(encoding="utf-8"))
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from qbench import registry
 from qbench.errors import unknown
 from qbench.study.names import checked
-from qbench.study.schema import Ablation, Component, QuantizerEntry, Study, Training
+from qbench.study.schema import Ablation, Component, QuantizerEntry, Study, Training, options_text
 from qbench.study.sentences import SettingError, SettingPath, refused, show
 
 __all__ = ["Row", "study_rows"]
@@ -83,16 +83,7 @@ def _row(entry: QuantizerEntry, base: dict[str, Any], path: SettingPath) -> Row:
 
 def _label(quantizer: Component, activations: Component | None) -> str:
     parts = (quantizer,) if activations is None else (quantizer, activations)
-    return " + ".join(
-        part.name + (f" ({_pairs(part.options)})" if part.options else "") for part in parts
-    )
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in values.items()
-    )
+    return " + ".join(part.label for part in parts)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -144,8 +135,8 @@ def _varied(row: Row, ablation: Ablation, path: SettingPath) -> Iterator[Row]:
             continue
         settings = {key: value for key, value, _ in changes}
         short = {key.partition(".")[2]: value for key, value in settings.items()}
-        label = f"{row.label} [{_pairs(short)}]"
-        yield replace(changed, label=label, ablation=_pairs(settings), path=path)
+        label = f"{row.label} [{options_text(short)}]"
+        yield replace(changed, label=label, ablation=options_text(settings), path=path)
 
 
 def _changed(row: Row, key: str, value: Any, path: SettingPath) -> Row:

@@ -1,6 +1,8 @@
 """What a study file may say: typed, frozen values; an unknown key or a wrong type is an error."""
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,7 +20,7 @@ from pydantic import (
 __all__ = [
     "Ablation", "Bits", "Component", "DataSettings", "DiagnosticsSettings", "Exclusion",
     "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule", "Settings", "Study",
-    "TrackingSettings", "Training",
+    "TrackingSettings", "Training", "options_text",
 ]  # fmt: skip
 
 
@@ -66,6 +68,14 @@ def _name_only(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def options_text(options: Mapping[str, Any]) -> str:
+    """Options as a reader sees them: ``shortcut=B, width=16``."""
+    return ", ".join(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in options.items()
+    )
+
+
 class Component(Settings):
     """A registered name, alone or with options."""
 
@@ -74,6 +84,11 @@ class Component(Settings):
     """The options of the registered class or function."""
 
     _short = model_validator(mode="before")(_name_only)
+
+    @property
+    def label(self) -> str:
+        """The name, with the options that differ from their defaults."""
+        return f"{self.name} ({options_text(self.options)})" if self.options else self.name
 
 
 class Optimizer(Settings):

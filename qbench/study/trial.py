@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from functools import cached_property
-from typing import Any
 
 from pydantic import ConfigDict
 
@@ -16,11 +15,9 @@ PROTOCOL = 1
 """Raised when the meaning of a trial changes, so that old results are not taken for new ones."""
 
 
-class TrialData(Settings):
+class TrialData(Component):
     """The images of a trial; where they lie changes no number and is not part of it."""
 
-    name: str
-    options: dict[str, Any] = {}
     validation: int = 0
     limit: int | None = None
 

@@ -33,7 +33,7 @@ def safe_name(name: str) -> str:
 
 def run_name(trial: Trial, label: str) -> str:
     """The name in the list of runs: ``daq · resnet20 · cifar100 · W1A32 · seed 0``."""
-    words = (label, trial.model.name, trial.data.name, str(trial.bits), f"seed {trial.seed}")
+    words = (label, trial.model.label, trial.data.label, str(trial.bits), f"seed {trial.seed}")
     return " · ".join(words)
 
 

@@ -81,7 +81,7 @@ def test_typed_values(tmp_path: Path) -> None:
         ("  - W2A2", "  - w4a32", 13, "listed twice"),
         ("  - W2A2", "  - W2A1", 13, "bits.1: 'lsq' cannot do 1-bit activations; it can do 2-8"),
         ("  - W2A2", "  - W32A32", 13, "W32A32 quantizes nothing"),
-        ("  - lsq", "  - lqs", 7, "there is no quantizer 'lqs'; did you mean 'lsq'? allowed: dor"),
+        ("  - lsq", "  - lqs", 7, "there is no quantizer 'lqs'; did you mean 'lsq'? allowed: "),
         ("  - lsq", "  - ste: 1", 7, "there is no setting 'ste'"),
         ("  - lsq", "  - {label: x}", 7, "quantizers.2.name: it is needed"),
         ("  - lsq", "  - {name: lsq, label: float}", 7, "two rows have the label 'float'"),
