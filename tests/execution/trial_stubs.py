@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from qbench.study.trial import Trial
 from qbench.training.site import Site
 
 
-def _finish(folder: TrialFolder, trial: Trial) -> None:
+def finish(trial: Trial, site: Site) -> None:
+    """Write the files of a trial that is done."""
+    folder = TrialFolder(site.results, trial.name)
     for name in RESULT_FILES:
         folder.write_json(name, {"file": name, "seed": trial.seed})
     folder.finish()
@@ -22,29 +25,32 @@ def _finish(folder: TrialFolder, trial: Trial) -> None:
 def train(trial: Trial, site: Site) -> Iterator[dict[str, float | int]]:
     """Two epochs; the model's option ``act`` says what goes wrong."""
     folder = TrialFolder(site.results, trial.name)
-    act: dict[str, Any] = trial.model.options
+    options: dict[str, Any] = trial.model.options
+    act = options.get("act")
     with (site.results / "starts").open("a") as log:
-        line = {"name": trial.name, "seed": trial.seed, "pid": os.getpid(), "time": time.time()}
-        log.write(json.dumps(line) + "\n")
-    if needs := trial.needs:
-        assert TrialFolder(site.results, needs).status() == "done"
-    first = 0
-    if (folder.path / "checkpoint.pt").exists():
-        first = int((folder.path / "checkpoint.pt").read_text())
-    for epoch in range(first, int(act.get("epochs", 2))):
-        time.sleep(act.get("seconds", 0))
-        folder.write("checkpoint.pt", str(epoch + 1).encode())
-        if act.get("die") == "always" or (act.get("die") == "once" and first == 0):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if act.get("die") == "exit":
-            raise SystemExit(3)
-        if act.get("die") == "raise":
-            raise ValueError("a defect")
-        yield {"epoch": epoch, "epochs": 2, "first": first}
-    if act.get("die") == "diverge":
+        log.write(json.dumps({"name": trial.name, "pid": os.getpid()}) + "\n")
+    if trial.needs and TrialFolder(site.results, trial.needs).status() != "done":
+        raise RuntimeError("started before the trial that it needs was done")
+    checkpoint = folder.path / "checkpoint.pt"
+    first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    try:
+        for epoch in range(first, options.get("epochs", 2)):
+            time.sleep(options.get("seconds", 0))
+            folder.write("checkpoint.pt", str(epoch + 1).encode())
+            if act == "die" or (act == "die once" and first == 0):
+                print("last words", file=sys.stderr, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            if act == "exit":
+                raise SystemExit(3)
+            if act == "raise":
+                raise ValueError("a defect")
+            yield {"epoch": epoch, "epochs": 2, "first": first}
+    except GeneratorExit:
+        (site.results / "closed").write_text(trial.name)
+        raise
+    if act == "diverge":
         folder.fail(Failure("diverged", "the loss is not finite"))
-        return
-    if act.get("die") != "silently":
-        _finish(folder, trial)
-    if act.get("die") == "later":  # the process, once the trial is over
+    else:
+        finish(trial, site)
+    if act == "die later":  # the process, once the trial is over
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGKILL)).start()
