@@ -167,6 +167,8 @@ class FullTrace(nn.Module):
     inputs: Tensor
     scale: Tensor
     gain: Tensor
+    hidden: Tensor | None
+    cell: Tensor | None
 
     def __init__(self, network: MetaNetwork, weight: Tensor) -> None:
         """Remember nothing yet about ``weight``."""
@@ -174,11 +176,10 @@ class FullTrace(nn.Module):
         self.register_buffer("inputs", torch.zeros_like(weight))
         self.register_buffer("scale", torch.zeros_like(weight))
         self.register_buffer("gain", weight.new_zeros(()))
-        self.hidden = self.cell = None
-        if network.lstm is not None:
-            shape = (1, weight.numel(), network.lstm.hidden_size)
-            self.register_buffer("hidden", weight.new_zeros(shape))
-            self.register_buffer("cell", weight.new_zeros(shape))
+        size = 0 if network.lstm is None else network.lstm.hidden_size
+        for name in ("hidden", "cell"):
+            state = weight.new_zeros(1, weight.numel(), size) if size else None
+            self.register_buffer(name, state)
 
     def _state(self, start: int, stop: int) -> tuple[Tensor, Tensor] | None:
         if self.hidden is None or self.cell is None:

@@ -68,7 +68,7 @@ class MetaQuant(Quantizer):
         meta_learning_rate: float = 1e-3,
         order: Literal["paper", "released"] = "paper",
         phi_path: Literal["ste", "meta"] = "ste",
-        refinement: Literal["sgd", "momentum", "adam"] = "sgd",
+        refinement: Literal["sgd", "momentum", "adam"] = "momentum",
         weight_decay: float = 0.0,
     ) -> None:
         """Make the quantizer of one weight; ``weight_decay`` is L2 before the refinement.
