@@ -41,11 +41,12 @@ def make_optimizers(model: nn.Module, training: Training) -> list[Optimizer]:
             fresh = [parameter for parameter in group.parameters if id(parameter) not in taken]
             taken |= {id(parameter) for parameter in group.parameters}
             decay = recipe.weight_decay if group.weight_decay is None else group.weight_decay
+            rate = recipe.learning_rate if group.learning_rate is None else group.learning_rate
             if fresh:
                 own.setdefault(group.optimizer or recipe.name, []).append(
                     {
                         "params": fresh,
-                        "lr": group.learning_rate or recipe.learning_rate,
+                        "lr": rate,
                         "weight_decay": decay,
                         "scheduled": group.scheduled,
                     }
