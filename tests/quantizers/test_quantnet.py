@@ -176,13 +176,12 @@ def test_q6_there_is_no_dead_zone() -> None:
 
 def test_q7_it_can_fit_random_signs() -> None:
     weight = nn.Parameter(drawn(64, 8, 3, 3))
-    assert fitted(weight, [weight], 300, mix="kernel") >= 0.99
+    assert fitted(weight, [weight], 300, mix="kernel") >= 0.99  # 0.998 was measured
 
 
 def test_q7_the_sub_network_alone_bends_signs_and_an_elementwise_one_cannot() -> None:
     weight = drawn(64, 8, 3, 3)
-    mixed = fitted(weight, [], 1000, mix="kernel")
-    assert mixed >= 0.80
+    assert fitted(weight, [], 1000, mix="kernel") >= 0.80  # 0.892 was measured
     assert fitted(weight, [], 300, mix="elementwise") < 0.56  # 4,608 coin flips: 0.5 +- 0.007
 
 
@@ -277,18 +276,15 @@ def test_the_schedules() -> None:
         assert quantizer.pressure.item() == pytest.approx(pressure)
 
 
-def test_the_penalty_reuses_the_forward_and_leaves_no_graph(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_penalty_reuses_the_forward_and_keeps_no_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = nn.Parameter(drawn(4, 4, 3, 3))
     quantizer = made(weight)
     quantizer.set_progress(at(0.5))
     alone = quantizer.penalty(weight)
     quantizer(weight)
     copy.deepcopy(quantizer)
-    with monkeypatch.context() as patch:
-        patch.setattr(quantizer, "before_levels", None)  # a second evaluation would fail
-        assert torch.equal(quantizer.penalty(weight), alone)
+    monkeypatch.setattr(quantizer, "before_levels", None)  # a second evaluation would fail
+    assert torch.equal(quantizer.penalty(weight), alone)
     assert quantizer._latest is None
     assert made(weight, polarisation=0.0).penalty(weight) is None
 
