@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["neglected", "nearest_needed", "soft_steps"]
+__all__ = ["in_memory", "neglected", "nearest_needed", "soft_steps"]
 
 _BINS = 16
 """Bins a level of the table that finds a value's nearest thresholds."""
@@ -23,7 +23,7 @@ class _SoftSteps(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, alpha: Tensor, beta: Tensor, thresholds: Tensor, temperature: Tensor,
         steps: Sequence[float], lowest: float, nearest: int | None, unit_slope: bool,
-        needs_slope: bool,
+        scale: float, needs_slope: bool,
     ) -> Tensor:  # fmt: skip
         v, t = x * (temperature * beta), temperature * thresholds
         if nearest is None:
@@ -34,23 +34,25 @@ class _SoftSteps(torch.autograd.Function):
             _, slope = _all_steps(x * beta, thresholds, steps, True)
         y = total.add_(lowest).mul_(alpha)
         if slope is not None:
+            ctx.scale = scale
             ctx.save_for_backward(x, y, slope, alpha, beta, temperature)
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, y, slope, alpha, beta, temperature = ctx.saved_tensors
         factor = alpha * temperature
         rest = gradient * slope
-        beta_gradient = (rest * x).sum() * factor
-        alpha_gradient = (gradient * y).sum() / torch.where(alpha == 0, 1.0, alpha)
-        return rest.mul_(factor * beta), alpha_gradient, beta_gradient, *(None,) * 7
+        beta_gradient = (rest * x).sum() * (factor * ctx.scale)
+        unit = (gradient * y).sum() / torch.where(alpha == 0, 1.0, alpha)
+        return rest.mul_(factor * beta), unit * ctx.scale, beta_gradient, *(None,) * 8
 
 
 def soft_steps(
     x: Tensor, alpha: Tensor, beta: Tensor, thresholds: Tensor, temperature: Tensor, *,
     steps: Sequence[float], lowest: float, nearest: int | None = None, unit_slope: bool = False,
+    scale: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """``alpha (lowest + sum_i s_i sigmoid(T (beta x - b_i)))``, differentiable in its first three.
 
@@ -68,12 +70,18 @@ def soft_steps(
         nearest: Evaluate only so many thresholds for each value, the nearest; those below count as
             passed, those above as not. Needs steps of 1; see :func:`neglected`.
         unit_slope: In the backward, take the sigmoids' derivatives at temperature 1, times T.
+        scale: A factor of the gradients of alpha and beta.
     """
     result: Tensor = _SoftSteps.apply(  # type: ignore[no-untyped-call]
-        x, alpha, beta, thresholds, temperature, steps, lowest, nearest, unit_slope,
+        x, alpha, beta, thresholds, temperature, steps, lowest, nearest, unit_slope, scale,
         torch.is_grad_enabled(),
     )  # fmt: skip
     return result
+
+
+def in_memory(dense: Tensor) -> Tensor:
+    """The elements ``[n]`` in the order of memory, of a tensor without gaps such as a product."""
+    return dense.as_strided((dense.numel(),), (1,))
 
 
 def neglected(temperature: float, thresholds: Tensor, nearest: int) -> float:
@@ -111,16 +119,13 @@ def nearest_needed(temperature: float, thresholds: tuple[float, ...]) -> int | N
 def _all_steps(
     v: Tensor, t: Tensor, steps: Sequence[float], needs_slope: bool
 ) -> tuple[Tensor, Tensor | None]:
-    total: Tensor | None = None
-    slope: Tensor | None = None
+    total = torch.zeros_like(v)
+    slope = torch.zeros_like(v) if needs_slope else None
     for threshold, step in zip(t.unbind(), steps, strict=True):
         passed = (v - threshold).sigmoid_()
-        if needs_slope:
-            # Not 1 - passed times passed over the sums: each term is exact, and never negative.
-            own = torch.addcmul(passed, passed, passed, value=-1)
-            slope = own.mul_(step) if slope is None else slope.add_(own, alpha=step)
-        total = passed.mul_(step) if total is None else total.add_(passed, alpha=step)
-    assert total is not None  # there is at least one threshold
+        total.add_(passed, alpha=step)
+        if slope is not None:  # summed term by term, which keeps each at 0 or more
+            slope.add_(passed.addcmul(passed, passed, value=-1), alpha=step)
     return total, slope
 
 
@@ -131,7 +136,7 @@ def _nearest_steps(
     width = ((t[-1] - t[0]) / bins).clamp_min(1e-30)
     middles = t[0] + width * (torch.arange(bins, dtype=t.dtype, device=t.device) + 0.5)
     first = (torch.bucketize(middles, t) - nearest // 2).clamp(0, len(t) - nearest)
-    flat = v.as_strided((v.numel(),), (1,))  # in the order of memory: a product is dense
+    flat = in_memory(v)
     bin_of = (flat - t[0]).div_(width).clamp_(0, bins - 1).to(torch.int32).clamp_min_(0)  # NaN: 0
     total = first.to(v.dtype).index_select(0, bin_of)
     slope = torch.zeros_like(total) if needs_slope else None
@@ -140,7 +145,7 @@ def _nearest_steps(
         passed = torch.sub(flat, threshold, out=threshold).sigmoid_()
         total += passed
         if slope is not None:
-            slope += torch.addcmul(passed, passed, passed, value=-1)
+            slope += passed.addcmul(passed, passed, value=-1)
     shape, stride = v.shape, v.stride()
     return total.as_strided(shape, stride), (
         None if slope is None else slope.as_strided(shape, stride)
