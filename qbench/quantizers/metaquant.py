@@ -36,15 +36,14 @@ class MetaQuant(Quantizer):
     shapes     w any; phi 2 H (depth 2); LSTM state [1, weights, H]
     start      f from torch's initial values, whose slope is negative as often as not, or slope 1
                (initial unit); the first step trains nothing in f
-    schedule   the rate is the recipe's at the batch that g came from, as in plain descent; f is
-               trained by Adam, whose rate follows the recipe's schedule (published code: constant)
+    schedule   the rate is the recipe's at the batch that g came from, as in plain descent; Adam
+               trains f, at the recipe's schedule (published code: constant); a rate of 0 freezes f
     deviates   the paper moves w inside the next forward; here at the end of the step, with the
-               same values, so that nothing is pending when the network is evaluated or deployed;
-               batch norm and biases keep the recipe's optimizer; the recipe's weight decay does
-               not reach w, ``weight_decay`` does.  order released: the published code's forward
-               at the last weight minus the last step, a second time; f's input from there, cal not
-    cost       a linear f is one number: a few kernels a layer more than dorefa; ReLU: two
-               numbers; tanh and LSTM: H values a weight, in chunks
+               same values, so that nothing is pending at evaluation; batch norm and biases keep
+               the recipe's optimizer, w has momentum 0.9 by default and ``weight_decay``, not the
+               recipe's; order released: the published forward, at the weight minus its last step
+               once more, where u and g come from but cal does not
+    cost       a linear f is one number, a ReLU's two: few kernels; tanh, LSTM: H values a weight
     """
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8)}
@@ -71,11 +70,7 @@ class MetaQuant(Quantizer):
         refinement: Literal["sgd", "momentum", "adam"] = "momentum",
         weight_decay: float = 0.0,
     ) -> None:
-        """Make the quantizer of one weight; ``weight_decay`` is L2 before the refinement.
-
-        Raises:
-            UsageError: The base cannot do these bits, or options contradict each other.
-        """
+        """Make the quantizer of one weight; a UsageError names options that do not go together."""
         super().__init__(bit_width=bit_width, target=target)
         if phi_path == "meta" and meta == "lstmfc":
             raise UsageError(
