@@ -25,12 +25,13 @@ lint: .venv/installed
 report: .venv/installed  ## Write the quick study's report again.
 	$(BIN)/python -m qbench.report studies/quickstart.yaml
 
-# uv takes torch and torchvision as one matched pair; it is itself installed by pip.
+# uv takes torch and torchvision as one matched pair; it is itself installed by pip. Compiling at once
+# makes every later start quick, also where Python may not write its cache.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qbench needs Python 3.11 or newer; name one with make PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[test]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --editable '.[test]'
 	touch $@
 
 constraints: .venv/installed  ## Resolve the pins of all dependencies again.

@@ -47,7 +47,6 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
 def _set_process(site: Site) -> None:
     torch.set_num_threads(site.threads)
     torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(False)
     if site.device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(site.device)
 
