@@ -101,7 +101,7 @@ def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path)
     finished = len(list(results.glob("*/done")))
     assert 1 <= finished < 5
     again = run(tmp_path)
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0, again.stdout + again.stderr
     assert f"{5 - finished} to run, {finished} done" in again.stdout or finished >= 1
     assert result_files(tmp_path) == result_files(left_alone)
     runs, points = tracked(tmp_path)
