@@ -156,6 +156,7 @@ def test_a_failing_trial_does_not_stop_the_study(tmp_path: Path) -> None:
         (["training.epoch=3"], ["override 'training.epoch=3'", "did you mean 'epochs'"]),
         (["quantizers=[float, sty]"], ["'sty'", "did you mean 'ste'"]),
         (["quantizers=[lsq]", "bits=[W1A32]"], ["lsq", "1-bit"]),
+        (["quantizers=[quantnet]", "bits=[W1A1]"], ["quantnet", "activations: {name: ste}"]),
         (["data.sets=[cifar100]", "data.validation=0"], ["cifar100", "data"]),
         (["resources.gpus=1"], ["GPU"]),
         (["tracking.uri=http://127.0.0.1:9"], ["127.0.0.1:9"]),
