@@ -97,7 +97,7 @@ def _beyond(method: Component, target: str, width: int) -> str:
     can = facts.get(target, ()) if isinstance(facts, dict) else None
     if width == 32 or not isinstance(can, tuple) or width in can:
         return ""
-    if not can:
+    if not can and target == "activation":
         return (
             f"'{method.name}' has no answer for {target}s; name another method for them, such as "
             f"{{name: {method.name}, {target}s: {{name: ste}}}}"
