@@ -16,15 +16,21 @@ class PhaseClock:
     def __init__(self) -> None:
         """Start with no phase."""
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._around: list[str] = []
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the block's wall time to ``name``."""
+        """Add the block's wall time to ``name``, and take it off the phase around it."""
         start = time.perf_counter()
+        self._around.append(name)
         try:
             yield
         finally:
-            self._seconds[name] += time.perf_counter() - start
+            spent = time.perf_counter() - start
+            self._around.pop()
+            self._seconds[name] += spent
+            if self._around:
+                self._seconds[self._around[-1]] -= spent
 
     def take(self, epoch: int) -> list[PhaseRow]:
         """The rows of an epoch; counting starts again."""

@@ -19,7 +19,13 @@ from qbench.study.trial import Trial
 from qbench.training.checkpoint import State, load_checkpoint, save_checkpoint
 from qbench.training.clock import PhaseClock
 from qbench.training.optimizers import rate_factor, set_learning_rates
-from qbench.training.setup import float_network, prepare_experiment, quantized, torch_seed
+from qbench.training.setup import (
+    float_network,
+    placed,
+    prepare_experiment,
+    quantized,
+    torch_seed,
+)
 from qbench.training.site import Site
 
 __all__ = ["DivergedError", "train"]
@@ -99,7 +105,7 @@ class Run:
         with self.clock.phase("deploy"):
             data = save_deployed(freeze(self.experiment.model))
             self.folder.write("deployed.safetensors", data)
-            deployed = load_deployed(data, self._fresh_network())
+            deployed = placed(load_deployed(data, self._fresh_network()), self.site)
         with self.clock.phase("test"):
             loss, accuracy = evaluate(deployed, loader.test(), "deployed")
             _, trained = evaluate(self.experiment.model, loader.test(), "training")
@@ -108,8 +114,8 @@ class Run:
             self._add("test/accuracy_training_forward", trained)
             self._add("test/gap", trained - accuracy)
             if batches := self.trial.training.reestimation_batches:
-                images = (images for images, _ in loader.plain_training(batches))
-                reestimate_batch_norm(deployed, images)
+                plain = loader.plain_training(batches)
+                reestimate_batch_norm(deployed, (images for images, _ in plain))
                 _, accuracy = evaluate(deployed, loader.test(), "deployed")
                 self._add("test/accuracy_reestimated", accuracy)
         state.seconds.extend(self.clock.take(state.epoch))

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.optim import Optimizer
 
 from qbench.datasets.loader import Loader, make_loader
 from qbench.datasets.prepare import open_images
 from qbench.datasets.streams import stream
-from qbench.deployment.load import load_deployed
 from qbench.models.build import build_model
 from qbench.models.convert import initialize, quantize
 from qbench.quantizers.contract import Quantizer, Target
@@ -26,6 +26,7 @@ __all__ = [
     "Experiment",
     "StartError",
     "float_network",
+    "placed",
     "prepare_experiment",
     "quantized",
     "torch_seed",
@@ -66,14 +67,19 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
         device=site.device,
     )
     model = float_network(trial, loader)
-    _load_start(trial, site, loader, model)
-    model = quantized(model, trial).to(site.device)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _load_start(trial, site, model)
+    model = placed(quantized(model, trial), site)
     first, _ = next(iter(loader.plain_training(1)))
     initialize(model, first)
     optimizers = make_optimizers(model, training)
     torch.manual_seed(torch_seed(trial, "quantizers"))
     return Experiment(model, optimizers, Engine(model, optimizers, training), loader)
+
+
+def placed(model: nn.Module, site: Site) -> nn.Module:
+    """``model`` on the trial's device, in the layout that its convolutions are quick in."""
+    moved: nn.Module = model.to(site.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
 
 
 def float_network(trial: Trial, loader: Loader) -> nn.Module:
@@ -100,18 +106,20 @@ def _factory(component: Component, target: Target, bits: int) -> Callable[[], Qu
     return lambda: kind(bit_width=bits, target=target, **component.options)
 
 
-def _load_start(trial: Trial, site: Site, loader: Loader, model: nn.Module) -> None:
+def _load_start(trial: Trial, site: Site, model: nn.Module) -> None:
+    path = site.start_file
     if trial.needs is not None:
         folder = TrialFolder(site.results, trial.needs)
         if folder.status() != "done":
             raise StartError(f"it starts from {trial.needs}, which has no result")
-        network = float_network(trial, loader)
-        load_deployed((folder.path / "deployed.safetensors").read_bytes(), network)
-        model.load_state_dict(network.state_dict())
-    elif site.start_file is not None:
-        if site.start_file.suffix == ".safetensors":
-            load_deployed(site.start_file.read_bytes(), model)
+        path = folder.path / "deployed.safetensors"  # of a float network, its state
+    if path is None:
+        return
+    try:
+        if path.suffix == ".safetensors":
+            model.load_state_dict(load_file(path))
         else:
-            model.load_state_dict(
-                torch.load(site.start_file, weights_only=True, map_location="cpu")
-            )
+            model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    except Exception as error:  # torch raises many kinds for a file that it cannot read or use
+        reason = " ".join(str(error).split())[:300]
+        raise StartError(f"the weights in {path} cannot be its start: {reason}") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from qbench.deployment.load import load_deployed
 from qbench.models.evaluation import evaluate
@@ -153,6 +154,27 @@ def test_a_start_from_the_float_trial_takes_its_weights(site: Site, make_trial: 
     for name, value in trained.state_dict().items():
         assert torch.equal(network.state_dict()[name], value), name
     assert finish(dependent, site).status() == "done"
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_a_start_from_a_file_takes_its_weights(
+    site: Site, make_trial: MakeTrial, tmp_path: Path, ending: str
+) -> None:
+    trial = make_trial("lsq", "W8A32", start="file:0123")
+    state = prepare_experiment(make_trial("float", "W32A32", seed=9), site).model.state_dict()
+    path = tmp_path / f"weights.{ending}"
+    if ending == "pth":
+        torch.save(state, path)
+    else:
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    placed = dataclasses.replace(site, start_file=path)
+    model = prepare_experiment(trial, placed).model
+    for name, value in state.items():
+        assert torch.equal(model.state_dict()[name], value), name
+    path.write_bytes(path.read_bytes()[:100])
+    failure = finish(trial, placed).failure()
+    assert failure.reason == "start failed"
+    assert path.name in failure.message
 
 
 def test_every_quantizer_starts_from_the_same_network(site: Site, make_trial: MakeTrial) -> None:
