@@ -25,6 +25,8 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "diagnostics": {"models", "quantizers", "registry", "store"},
     "training": {"datasets", "deployment", "diagnostics", "models", "quantizers", "registry",
                  "store", "study", "errors"},
+    "bench": {"training", "datasets", "deployment", "models", "quantizers", "registry", "study",
+              "errors"},
     "execution": {"training", "store", "study", "errors"},
     "tracking": {"store", "study", "errors"},
     "reporting": {"store", "study", "registry", "errors"},

@@ -1,0 +1,1 @@
+"""What a training step costs: exact counts first, clocks only where counts cannot tell."""
