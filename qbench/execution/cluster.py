@@ -2,14 +2,11 @@
 
 import re
 import shutil
-import signal
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGINT, SIGTERM
-from types import FrameType
 from typing import Any
 
 from ray import tune
@@ -18,6 +15,7 @@ from ray.tune.search import Searcher
 
 from qbench.execution.connection import connected
 from qbench.execution.environment import environment
+from qbench.execution.interrupts import interrupts
 from qbench.execution.jobs import Queue
 from qbench.execution.worker import Worker
 from qbench.store import Failure
@@ -44,7 +42,8 @@ def run_on_ray(
         UsageError: See :func:`qbench.execution.connection.connected`.
         KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
     """
-    with connected(resources, address) as slots, _interrupts() as interrupted:
+    # raised between any two lines of Tune it would leave pieces, so it waits for a step's end
+    with connected(resources, address) as slots, interrupts(at_once=False) as interrupted:
         messenger = _Messenger(queue, resources.retries, interrupted)
         while len(queue):  # a second time only where a worker died at the very end
             with _scratch(results) as scratch:
@@ -173,24 +172,3 @@ def _scratch(results: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # another run of the same results is using it
             parent.rmdir()
-
-
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn a first SIGINT or SIGTERM into an event, which strikes between two of Tune's steps."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield interrupted
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt  # a second time: leave at once
-        interrupted.set()
-
-    before = {number: signal.signal(number, interrupt) for number in (SIGINT, SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

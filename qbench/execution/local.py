@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+from qbench.execution.interrupts import interrupts
 from qbench.execution.jobs import Queue, run_job
 
 __all__ = ["run_here"]
@@ -17,10 +18,13 @@ def run_here(queue: Queue, run: str) -> None:
     Raises:
         KeyboardInterrupt: The user stopped; the running trial is closed and continues next time.
     """
-    while (job := queue.take()) is not None:
-        name = job.trial.name
-        queue.started(name)
-        with closing(run_job(job, run)) as epochs:
-            for values in epochs:
-                queue.epoch(name, values)
-        queue.ended(name)
+    with interrupts(at_once=True) as interrupted:
+        while (job := queue.take()) is not None:
+            name = job.trial.name
+            queue.started(name)
+            with closing(run_job(job, run)) as epochs:
+                for values in epochs:
+                    queue.epoch(name, values)
+                    if interrupted.is_set():
+                        raise KeyboardInterrupt
+            queue.ended(name)

@@ -1,5 +1,7 @@
 """Trials in this process."""
 
+import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +47,17 @@ def test_an_interrupt_closes_the_trial_and_a_second_run_continues_it(
     outcome = execute([job(0)], Resources(), diary, local=True, run="trial_stubs:train")
     assert outcome.done == (job(0).trial.name,)
     assert [values["epoch"] for _, values in diary.epochs] == [1], "epoch 0 is not trained again"
+
+
+def test_an_interrupt_that_a_library_swallows_still_stops(job: MakeJob) -> None:
+    class Deaf(Diary):
+        def epoch(self, name: str, values: dict[str, float | int]) -> None:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        execute([job(0)], Resources(), Deaf(), local=True, run="trial_stubs:train")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ray_is_not_imported() -> None:
