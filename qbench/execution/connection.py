@@ -69,7 +69,8 @@ def _join(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"the Ray cluster at '{address}' cannot be joined: {str(error).strip()}"
+            f"the Ray cluster at '{address}' cannot be joined: {str(error).strip()}; where it asks "
+            "for a token, have Ray's token file or RAY_AUTH_TOKEN on this machine too"
         ) from None
 
 

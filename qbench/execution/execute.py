@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from qbench.execution.address import check_address
-from qbench.execution.environment import QUIET, environment
+from qbench.execution.environment import environment, settings
 from qbench.execution.jobs import Job, Outcome, Queue, Watcher
 from qbench.execution.local import run_here
 from qbench.execution.resources import check_cpus, check_gpus, check_request
@@ -64,7 +64,7 @@ def execute(
     if local:
         run_here(queue, run)
     else:
-        with environment(**QUIET):
+        with environment(**settings(address)):
             from qbench.execution.cluster import run_on_ray  # ray's import takes seconds
 
             run_on_ray(queue, jobs[0].site.results, resources, address, run)

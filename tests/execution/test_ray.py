@@ -14,7 +14,7 @@ import pytest
 from stub_jobs import Diary, stub_job
 
 from qbench.datasets.prepare import prepare
-from qbench.execution.environment import QUIET, environment
+from qbench.execution.environment import environment, settings
 from qbench.execution.execute import execute
 from qbench.execution.jobs import Job, Outcome
 from qbench.execution.resources import count_cpus
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def session() -> Iterator[None]:
     """A Ray whose workers find the stub."""
-    with environment(**QUIET, PYTHONPATH=str(HERE)):
+    with environment(**settings(None), PYTHONPATH=str(HERE)):
         from qbench.execution.connection import connected
 
         with connected(Resources(), None):
