@@ -136,7 +136,8 @@ def test_a_failing_trial_does_not_stop_the_study(tmp_path: Path) -> None:
         '    """Raises."""\n\n'
         '    bits = {"weight": (4,)}\n\n'
         "    def forward(self, x):\n"
-        '        raise ValueError("this plug-in is broken")\n'
+        '        raise ValueError("this plug-in is broken")\n\n'
+        "    codes = forward\n"
     )
     done = run(
         tmp_path, "--local", "tracking.enabled=false", "plugins=[broken.py]", "bits=[W4A32]",

@@ -8,6 +8,7 @@ A training step calls, in this order: ``set_progress``, ``forward``, loss plus `
 ``zero_grad``, ``backward``, ``after_backward``, the optimizers' steps, ``after_step``.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
@@ -73,7 +74,7 @@ def decode(codes: Tensor, codebook: Tensor, axis: int = 0) -> Tensor:
     return values.view(codes.transpose(0, axis).shape).transpose(0, axis)
 
 
-class Quantizer(nn.Module):
+class Quantizer(nn.Module, ABC):
     """One tensor's way into few bits; a method makes one of these a layer and target.
 
     Subclasses state facts as literal class attributes, which tests check and which
@@ -116,10 +117,11 @@ class Quantizer(nn.Module):
         """The axis of a per-channel codebook: 0 of a weight, 1 of an activation."""
         return 0 if self.target == "weight" else 1
 
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """The value used in training, of the shape of ``x``; differentiable, in float32."""
-        raise NotImplementedError(f"{type(self).__name__} owes forward()")
 
+    @abstractmethod
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The deployed form of ``x``.
 
@@ -127,7 +129,6 @@ class Quantizer(nn.Module):
             Codes, int64, of the shape of ``x``, in ``[0, levels)``; and the level values, float32,
             ``[levels]`` or ``[channels, levels]``.
         """
-        raise NotImplementedError(f"{type(self).__name__} owes codes()")
 
     def deployed(self, x: Tensor) -> Tensor:
         """The deployed value, by definition ``codebook[codes]``."""

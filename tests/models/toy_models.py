@@ -8,11 +8,20 @@ from torch import nn
 from qbench.quantizers.contract import Quantizer
 
 
+def distinct(x):
+    """One code for each value."""
+    levels, codes = torch.unique(x.detach(), return_inverse=True)
+    return codes, levels
+
+
 class Identity(Quantizer):
     """Changes nothing, so that a converted network must compute what the float one does."""
 
     def forward(self, x):
         return x
+
+    def codes(self, x):
+        return distinct(x)
 
 
 class Tenths(Quantizer):
@@ -23,6 +32,9 @@ class Tenths(Quantizer):
 
     def forward(self, x):
         return torch.round(x * 10) / 10
+
+    def codes(self, x):
+        return distinct(self(x))
 
     def initialize(self, x, layer, inputs):
         assert not torch.is_grad_enabled()

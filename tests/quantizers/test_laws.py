@@ -207,3 +207,11 @@ def test_the_cases_cover_what_is_shipped() -> None:
     shipped = {"ste", "dorefa", "lsq"}
     assert shipped <= {name for name, _, _ in CASES}
     assert len(set(itertools.product(["ste"], ["weight"], range(1, 9))) & set(CASES)) == 8
+
+
+@pytest.mark.parametrize("missing", ["forward", "codes"])
+def test_a_method_that_lacks_what_it_owes_is_refused_before_it_trains(missing: str) -> None:
+    owed = {"forward": lambda self, x: x, "codes": lambda self, x: (x.long(), x)}
+    del owed[missing]
+    with pytest.raises(TypeError, match=missing):
+        type("Lacking", (Quantizer,), owed)(bit_width=1, target="weight")

@@ -32,6 +32,9 @@ class Witness(Quantizer):
         self.calls.append("forward")
         return x * 1.0
 
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x >= 0).long(), torch.tensor([-1.0, 1.0])
+
     def penalty(self, x: Tensor) -> Tensor:
         self.calls.append("penalty")
         return self.factor * x.sum()

@@ -25,6 +25,9 @@ class Own(Quantizer):
     def forward(self, x: Tensor) -> Tensor:
         return x * self.own.sum()
 
+    def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x >= 0).long(), torch.tensor([-1.0, 1.0])
+
     def parameter_groups(self) -> list[ParameterGroup]:
         return [ParameterGroup((self.own,), optimizer="adam", learning_rate=0.5, scheduled=False)]
 
