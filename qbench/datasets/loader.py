@@ -1,6 +1,7 @@
 """The loader of a trial, and the one for images that fit in memory."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -47,19 +48,10 @@ def make_loader(
 class ResidentLoader(Loader):
     """Images that fit in memory: bytes on the device, or mapped from the cache on a CPU."""
 
-    def __init__(
-        self,
-        images: Images,
-        data: TrialData,
-        batch: int,
-        evaluation_batch: int,
-        augmentation: tuple[str, ...] | None,
-        seed: int,
-        device: torch.device | str,
-    ) -> None:
-        """Take the images to the device, once."""
-        super().__init__(images, data, batch, evaluation_batch, augmentation, seed, device)
-        self._parts = {
+    @cached_property
+    def _parts(self) -> dict[Part, tuple[Tensor, Tensor]]:
+        images = self.images
+        return {
             "train": self._on_device(images.train_images, images.train_labels),
             "test": self._on_device(images.test_images, images.test_labels),
         }
