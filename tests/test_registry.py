@@ -157,3 +157,22 @@ def test_a_name_is_registered_once() -> None:
     own.register("x")(One)  # a module that is imported again
     with pytest.raises(UsageError, match="'x' is declared twice"):
         own.register("x")(Two)
+
+
+def test_an_installed_package_adds_names_through_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other_package.py").write_text(
+        "from qbench.registry import quantizers\n\n\n"
+        '@quantizers.register("theirs")\n'
+        "class Theirs:\n"
+        '    """Another project\'s method."""\n'
+    )
+    facts = tmp_path / "other_package-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[qbench.quantizers]\ntheirs = other_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = registry.Registry("quantizer", "qbench.quantizers").entry("theirs")
+    assert found.module == "other_package"
+    assert found.summary == "Another project's method."
