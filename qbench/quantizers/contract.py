@@ -173,6 +173,11 @@ class Quantizer(nn.Module, ABC):
     def after_step(self, weight: nn.Parameter) -> None:
         """Change the latent weight after the optimizers' step: clip, project, own update."""
 
+    def readings(self) -> dict[str, Tensor]:
+        """Numbers worth seeing while it trains, 0-dim, by name; by default its learned scalars."""
+        own = self.named_parameters(recurse=False)
+        return {name: parameter for name, parameter in own if parameter.ndim == 0}
+
     def fit(self, weight: Tensor, x_float: Tensor, x_quantized: Tensor) -> None:
         """Post-training: fit the codes of a weight to the layer's float and quantized inputs."""
 

@@ -115,6 +115,10 @@ class MetaQuant(Quantizer):
             return self.step.trace.gain
         return self.network.gains().detach()[0]
 
+    def readings(self) -> dict[str, Tensor]:
+        """The gain."""
+        return {"gain": self.gain}
+
     def forward(self, x: Tensor) -> Tensor:
         """Round ``x``; its gradient is that of the rounded value."""
         weight = x.detach()

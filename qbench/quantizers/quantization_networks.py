@@ -122,6 +122,10 @@ class QuantizationNetworks(Quantizer):
         uniform = set(self.steps) == {1.0}
         self.nearest = nearest_needed(temperature, self.started_at) if uniform else None
 
+    def readings(self) -> dict[str, Tensor]:
+        """Alpha, beta and the temperature T."""
+        return {**super().readings(), "temperature": self.temperature}
+
     def forward(self, x: Tensor) -> Tensor:
         """The soft steps; in its phases ``x`` itself, or a value without a gradient."""
         if self.phase == 1 and self.target == "activation":

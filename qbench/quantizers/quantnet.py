@@ -106,6 +106,10 @@ class QuantNet(Quantizer):
         self.temperature.fill_(self.tau_start * (self.tau_end / self.tau_start) ** cooled)
         self.pressure.fill_(self.polarisation * pressed / self.layers)
 
+    def readings(self) -> dict[str, Tensor]:
+        """The temperature tau."""
+        return {"temperature": self.temperature}
+
     def before_levels(self, x: Tensor) -> Tensor:
         """The sub-network's output z for a weight, of its shape; levels change at whole numbers."""
         length = sub.chunk_length(x.shape, self.mix)

@@ -186,7 +186,8 @@ class DiagnosticsSettings(Settings):
     """What is measured during training, and when."""
 
     of: tuple[str, ...] = (
-        "accuracy_gap", "code_changes", "discretization_error", "quantization_error",
+        "accuracy_gap", "code_changes", "discretization_error", "method_readings",
+        "quantization_error",
     )  # fmt: skip
     every: PositiveInt = 10
     """Epochs between measurements; the first and the last epoch are always measured."""

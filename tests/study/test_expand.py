@@ -45,7 +45,7 @@ def test_what_equals_a_default_does_not_count(make_study: Make) -> None:
         ],
         keep_float=["shortcut", "last", "first", "last"],
         diagnostics={"of": ["quantization_error", "discretization_error", "code_changes",
-                            "accuracy_gap", "accuracy_gap"]},
+                            "method_readings", "accuracy_gap", "accuracy_gap"]},
         resources={"cpus": 2},
     )  # fmt: skip
     assert expand(written).trials().keys() == plain

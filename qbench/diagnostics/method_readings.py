@@ -1,0 +1,26 @@
+"""The numbers of its own that a method wants to be seen."""
+
+from collections.abc import Iterator
+
+import torch
+
+from qbench.diagnostics.contract import Measurement, Reading
+from qbench.models.layers import quantized_layers
+from qbench.registry import diagnostics
+
+__all__ = ["method_readings"]
+
+
+@diagnostics.register("method_readings", unit="the method's own")
+def method_readings(measurement: Measurement) -> Iterator[Reading]:
+    """What quantizers tell of themselves, such as a scale, per layer and as a mean.
+
+    The names are ``weight/NAME`` and ``activation/NAME``; what they mean, the method's docstring
+    says.
+    """
+    with torch.no_grad():
+        for name, layer in quantized_layers(measurement.model).items():
+            for quantizer in (layer.weight_quantizer, layer.activation_quantizer):
+                if quantizer is not None:
+                    for key, value in quantizer.readings().items():
+                        yield Reading(name, f"{quantizer.target}/{key}", value.detach())
