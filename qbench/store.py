@@ -4,6 +4,7 @@
       trial.json            the trial, its id, protocol and the fingerprint of its method's code
       history.parquet       epoch, name, value
       layers.parquet        epoch, layer, name, value
+      points.parquet        epoch, layer, name, x, y: scatters and curves of diagnostics
       deployed.safetensors  integer codes, codebooks and what stayed in float
       seconds.parquet       epoch, phase, seconds, ended (Unix time)
       environment.json      versions, commit, machine, device, peak memory
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
     import pyarrow
 
 __all__ = [
-    "Failure", "LayerRow", "PhaseRow", "Row", "Status", "TrialFolder", "table_bytes",
+    "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder", "table_bytes",
     "write_atomic",
 ]  # fmt: skip
 
 Status = Literal["missing", "partial", "failed", "done"]
 RESULT_FILES = (
-    "trial.json", "history.parquet", "layers.parquet", "deployed.safetensors", "seconds.parquet",
-    "environment.json",
+    "trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors",
+    "seconds.parquet", "environment.json",
 )  # fmt: skip
 
 
@@ -56,6 +57,16 @@ class LayerRow(NamedTuple):
     layer: str
     name: str
     value: float
+
+
+class PointRow(NamedTuple):
+    """One point of a scatter or a curve of one layer."""
+
+    epoch: int
+    layer: str
+    name: str
+    x: float
+    y: float
 
 
 class PhaseRow(NamedTuple):

@@ -22,7 +22,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "models": {"quantizers", "registry", "errors", "study"},
     "datasets": {"registry", "errors", "study", "models"},
     "deployment": {"models", "quantizers", "errors"},
-    "diagnostics": {"models", "quantizers", "registry", "store"},
+    "diagnostics": {"datasets", "models", "quantizers", "registry", "store", "errors"},
     "training": {"datasets", "deployment", "diagnostics", "models", "quantizers", "registry",
                  "store", "study", "errors"},
     "bench": {"training", "datasets", "deployment", "models", "quantizers", "registry", "study",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 
 from qbench.diagnostics.contract import Measurement, Reading
-from qbench.models.layers import quantized_layers
 from qbench.registry import diagnostics
 
 __all__ = ["method_readings"]
@@ -19,7 +18,8 @@ def method_readings(measurement: Measurement) -> Iterator[Reading]:
     says.
     """
     with torch.no_grad():
-        for name, layer in quantized_layers(measurement.model).items():
+        for name in measurement.layers:
+            layer = measurement.probe.layers[name]
             for quantizer in (layer.weight_quantizer, layer.activation_quantizer):
                 if quantizer is not None:
                     for key, value in quantizer.readings().items():

@@ -173,6 +173,15 @@ class Quantizer(nn.Module, ABC):
     def after_step(self, weight: nn.Parameter) -> None:
         """Change the latent weight after the optimizers' step: clip, project, own update."""
 
+    def latent_gradient(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        """What the method takes for d loss/d weight, before an optimizer; changes no state.
+
+        Args:
+            weight: The latent weight.
+            gradient: What backpropagation through ``forward`` gives, of the weight's shape.
+        """
+        return gradient
+
     def readings(self) -> dict[str, Tensor]:
         """Numbers worth seeing while it trains, 0-dim, by name; by default its learned scalars."""
         own = self.named_parameters(recurse=False)

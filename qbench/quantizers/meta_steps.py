@@ -96,6 +96,11 @@ class MetaStep(nn.Module):
         """Where the training forward stands: the weight, or the published code's look-ahead."""
         return weight - self.offset if self.released else weight
 
+    def estimate(self, network: MetaNetwork, gradient: Tensor, weight: Tensor) -> Tensor:
+        """What the network makes of d loss/d (rounded weight); remembers nothing."""
+        point = self.point(weight)
+        return self.trace.value(network, *_terms(network, gradient, *self.base.prepare(point)))
+
     def teach(self, network: MetaNetwork, gradient: Tensor, weight: Tensor, first: bool) -> None:
         """Give the network its gradient: what its last estimate did to the loss.
 

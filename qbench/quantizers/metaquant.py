@@ -115,6 +115,10 @@ class MetaQuant(Quantizer):
             return self.step.trace.gain
         return self.network.gains().detach()[0]
 
+    def latent_gradient(self, weight: Tensor, gradient: Tensor) -> Tensor:
+        """What the meta network makes of the gradient, before the refinement."""
+        return self.step.estimate(self.network, gradient, weight)
+
     def readings(self) -> dict[str, Tensor]:
         """The gain."""
         return {"gain": self.gain}
