@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from qbench.console import duration
-from qbench.standing import Standing, seconds_per_epoch
+from qbench.estimate import estimate_costs
+from qbench.standing import Standing
 from qbench.study.plan import Plan
 
 __all__ = ["describe_plan", "plan_lines"]
@@ -14,9 +15,9 @@ __all__ = ["describe_plan", "plan_lines"]
 def describe_plan(plan: Plan, standing: Standing, results: Path) -> dict[str, Any]:
     """The plan as plain values, for ``--json`` and for the lines on the screen."""
     trials = plan.trials()
-    estimate = seconds_per_epoch(plan, results, standing.done)
-    known = [trial for trial in standing.to_run if trial.name in estimate]
-    seconds = sum(estimate[trial.name] * trial.training.epochs for trial in known)
+    estimates = estimate_costs(plan, results, standing.done)
+    known = [estimates[trial.name] for trial in standing.to_run if trial.name in estimates]
+    diagnostics = sum(one.diagnostics for one in known)
     return {
         "study": plan.study.study,
         "question": plan.study.question,
@@ -30,7 +31,9 @@ def describe_plan(plan: Plan, standing: Standing, results: Path) -> dict[str, An
         "varies": _varies(plan),
         "excluded": [excluded.__dict__ for excluded in plan.excluded],
         "epochs_to_train": sum(trial.training.epochs for trial in standing.to_run),
-        "cost_seconds": seconds if known else None,
+        "cost_seconds": sum(one.training for one in known) + diagnostics if known else None,
+        "diagnostics_seconds": diagnostics if known else None,
+        "diagnostics_unknown": sorted({name for one in known for name in one.unknown}),
         "cost_known_for": len(known),
         "resources": plan.study.resources.model_dump(),
     }
@@ -92,6 +95,11 @@ def _cost(facts: Mapping[str, Any]) -> str:
     if facts["cost_seconds"] is None:
         return f"cost: {epochs:,} epochs; their time is known once a trial of each model is done"
     text = f"cost: {epochs:,} epochs, about {duration(facts['cost_seconds'])} of trial time"
+    if facts["cost_seconds"]:
+        share = 100 * facts["diagnostics_seconds"] / facts["cost_seconds"]
+        text += f" ({share:.0f} % of it diagnostics)"
+    if facts["diagnostics_unknown"]:
+        text += f" without {', '.join(facts['diagnostics_unknown'])}, not measured so far"
     missing = len(facts["to_run"]) - facts["cost_known_for"]
     if missing:
         text += f" without {missing} trials of models that were not run yet"

@@ -1,7 +1,6 @@
 """Where a study stands: what its result files say, and what is therefore to be run."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from qbench.study.fingerprint import fingerprint
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 
-__all__ = ["Standing", "look", "seconds_per_epoch"]
+__all__ = ["Standing", "look"]
 
 
 @dataclass(frozen=True)
@@ -62,32 +61,3 @@ def _code(results: Path, name: str) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(code)
-
-
-def seconds_per_epoch(plan: Plan, results: Path, done: tuple[str, ...]) -> Mapping[str, float]:
-    """What an epoch of a trial took, by its name, or of the nearest trial that is done.
-
-    The nearest is one of the same model and data set, best of the same quantizer and bits too.
-    Trials without such a neighbour are left out.
-    """
-    trials = plan.trials()
-    known = {}
-    for name in done[:200]:  # a mean over some is as good, and a plan answers at once
-        rows = TrialFolder(results, name).read_table("seconds.parquet").to_pylist()
-        spent = sum(row["seconds"] for row in rows if row["phase"] != "setup")
-        known[name] = spent / trials[name].training.epochs
-    means: dict[tuple[object, ...], list[float]] = {}
-    for name, seconds in known.items():
-        for key in _kinship(trials[name]):
-            means.setdefault(key, []).append(seconds)
-    estimate = {}
-    for name, trial in trials.items():
-        found = next((means[key] for key in _kinship(trial) if key in means), None)
-        if found is not None:
-            estimate[name] = sum(found) / len(found)
-    return estimate
-
-
-def _kinship(trial: Trial) -> list[tuple[object, ...]]:
-    place = (trial.model.name, trial.data.name, trial.data.limit)
-    return [(*place, trial.quantizer.name, str(trial.bits)), place]

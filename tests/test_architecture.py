@@ -22,13 +22,13 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "models": {"quantizers", "registry", "errors", "study"},
     "datasets": {"registry", "errors", "study", "models"},
     "deployment": {"models", "quantizers", "errors"},
-    "diagnostics": {"datasets", "models", "quantizers", "registry", "store", "errors"},
+    "diagnostics": {"datasets", "models", "quantizers", "registry", "store", "study", "errors"},
     "training": {"datasets", "deployment", "diagnostics", "models", "quantizers", "registry",
                  "store", "study", "errors"},
     "bench": {"training", "datasets", "deployment", "models", "quantizers", "registry", "study",
               "errors"},
     "execution": {"training", "store", "study", "errors"},
-    "tracking": {"store", "study", "errors"},
+    "tracking": {"registry", "store", "study", "errors"},
     "reporting": {"store", "study", "registry", "errors"},
 }  # fmt: skip
 HOMES = {  # a library, and the only folder that imports it

@@ -23,10 +23,9 @@ bits: [W4A32, W2A2]
 seeds: [0]
 start: float
 training: {epochs: 4, batch: 16, optimizer: {learning_rate: 0.05}, reestimation_batches: 2}
-diagnostics: {every: 2}
 resources: {checkpoint_seconds: 0.001}
 """
-SAME = ("trial.json", "history.parquet", "layers.parquet", "deployed.safetensors")
+SAME = ("trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors")
 
 
 def command(folder: Path, *arguments: str, module: str = "run") -> list[str]:

@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from qbench import registry
-from qbench.study.names import checked, find
+from qbench.study.names import checked
 from qbench.study.plan import Cell
 from qbench.study.rows import Row, study_rows
-from qbench.study.schema import Bits, Component, Study
+from qbench.study.schema import Bits, Component, DiagnosticsSettings, Study
 from qbench.study.sentences import SettingError, show
 from qbench.study.trial import Trial, TrialData
 
@@ -21,6 +21,8 @@ Place = tuple[int, int]
 """The positions of a model and of a data set in their lists."""
 KEEP_FLOAT: tuple[str, ...] = Trial.model_fields["keep_float"].default
 """Of a float trial, whatever the study keeps: it changes no number of a float network."""
+NO_DIAGNOSTICS: DiagnosticsSettings = Trial.model_fields["diagnostics"].default
+"""Of a float trial, in which there is nothing to diagnose."""
 
 
 class Grid:
@@ -46,11 +48,7 @@ class Grid:
             self._images(checked(registry.datasets, images, ("data", "sets", index)))
             for index, images in enumerate(study.data.sets)
         ]
-        for index, name in enumerate(study.diagnostics.of):
-            find(registry.diagnostics, name, ("diagnostics", "of", index))
-        self.diagnostics = study.diagnostics.model_copy(
-            update={"of": tuple(sorted(set(study.diagnostics.of)))}
-        )
+        self.diagnostics = _checked_diagnostics(study.diagnostics)
         self.keep_float = tuple(sorted(set(study.keep_float)))
         base = Row("float", Component(name="float"), None, study.training, ("training",))
         self.float_row = next((row for row in self.rows if row.is_float), base)
@@ -96,7 +94,7 @@ class Grid:
             start=start,
             keep_float=KEEP_FLOAT if row.is_float else self.keep_float,
             training=row.training,
-            diagnostics=self.diagnostics,
+            diagnostics=NO_DIAGNOSTICS if row.is_float else self.diagnostics,
         )
 
     @cached_property
@@ -115,3 +113,16 @@ class Grid:
         return TrialData(
             name=images.name, options=images.options, validation=data.validation, limit=data.limit
         )
+
+
+def _checked_diagnostics(settings: DiagnosticsSettings) -> DiagnosticsSettings:
+    """The settings in an order of their own, each diagnostic with its options checked."""
+    found = {}
+    for index, entry in enumerate(settings.of):
+        path = ("diagnostics", "of", index)
+        component = Component(name=entry.name, options=entry.options)
+        options = checked(registry.diagnostics, component, path).options
+        if entry.name in found:
+            raise SettingError(path, f"'{entry.name}' is listed twice; leave one out")
+        found[entry.name] = entry.model_copy(update={"options": options})
+    return settings.model_copy(update={"of": tuple(found[name] for name in sorted(found))})

@@ -17,10 +17,13 @@ from pydantic import (
     model_validator,
 )
 
+from qbench.errors import unknown
+from qbench.study.bundles import BUNDLES
+
 __all__ = [
-    "Ablation", "Bits", "Component", "DataSettings", "DiagnosticsSettings", "Exclusion",
-    "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule", "Settings", "Study",
-    "TrackingSettings", "Training", "options_text",
+    "Ablation", "Bits", "Component", "DataSettings", "DiagnosticEntry", "DiagnosticsSettings",
+    "Exclusion", "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule",
+    "Settings", "Study", "TrackingSettings", "Training", "options_text",
 ]  # fmt: skip
 
 
@@ -182,15 +185,55 @@ class Exclusion(Settings):
     because: str
 
 
+class DiagnosticEntry(Settings):
+    """A diagnostic, with when and where it is measured."""
+
+    name: str
+    options: dict[str, Any] = {}
+    every: PositiveInt | None = None
+    """Epochs between measurements; before training and the end always count."""
+    checkpoints: Annotated[int, Field(ge=1)] | None = None
+    """Or so many measurements, spread over training; the last is at its end."""
+    layers: PositiveInt | None = None
+    """So many quantized layers, spread over the depth; ``null`` takes all."""
+
+    _short = model_validator(mode="before")(_name_only)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.every is not None and self.checkpoints is not None:
+            raise ValueError(f"'{self.name}' has both every and checkpoints; leave one out")
+        return self
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Whether it is measured after ``epoch`` of ``epochs`` epochs."""
+        if self.every is not None:
+            return epoch % self.every == 0 or epoch == epochs
+        count = self.checkpoints or 3
+        return epoch in {round(epochs * k / (count - 1)) for k in range(count - 1)} | {epochs}
+
+
 class DiagnosticsSettings(Settings):
     """What is measured during training, and when."""
 
-    of: tuple[str, ...] = (
-        "accuracy_gap", "code_changes", "discretization_error", "method_readings",
-        "quantization_error",
-    )  # fmt: skip
-    every: PositiveInt = 10
-    """Epochs between measurements; the first and the last epoch are always measured."""
+    of: tuple[DiagnosticEntry, ...] = tuple(
+        DiagnosticEntry.model_validate(entry) for entry in BUNDLES["economy"]
+    )
+    """Diagnostics, or the name of a bundle: ``economy``, ``standard``, ``full``, ``none``."""
+    images: PositiveInt = 256
+    """Training images of the diagnostic batch, the same for every trial."""
+    window: PositiveInt = 20
+    """Optimizer steps at the end of an epoch in which flips and oscillations are counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        value = {"of": value} if isinstance(value, str) else value
+        if isinstance(value, Mapping) and isinstance(name := value.get("of"), str):
+            if name not in BUNDLES:
+                raise ValueError(unknown("bundle of diagnostics", name, BUNDLES))
+            return {**value, "of": BUNDLES[name]}
+        return value
 
 
 class Resources(Settings):

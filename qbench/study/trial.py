@@ -11,7 +11,7 @@ from qbench.study.schema import Bits, Component, DiagnosticsSettings, Settings, 
 
 __all__ = ["PROTOCOL", "Trial", "TrialData"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when the meaning of a trial changes, so that old results are not taken for new ones."""
 
 

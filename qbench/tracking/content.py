@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from qbench.registry import diagnostics
 from qbench.store import PhaseRow, Row, TrialFolder
 from qbench.study.trial import Trial
 
 __all__ = ["History", "Point", "parameters", "read_history", "run_name", "safe_name"]
 
-SERIES, FINALS, COSTS = 15, 9, 6  # together 30 keys a run: the UI slows down beyond
+SERIES, FINALS, COSTS = 16, 8, 6  # together 30 keys a run: the UI slows down beyond
 
 
 class Point(NamedTuple):
@@ -123,7 +124,7 @@ def read_history(folder: TrialFolder) -> History:
     tests = [row for row in rows if row.name.startswith("test/")]
     lasts = {row.name: row for row in rows if row.name.startswith("validation/")}
     finals = {safe_name(f"final/{row.name}"): row for row in [*tests, *lasts.values()]}
-    names = list(dict.fromkeys(row.name for row in rows if not row.name.startswith("test/")))
+    names = _headlines_first(row.name for row in rows if not row.name.startswith("test/"))
     shown = set(names[:SERIES])
     costs = _costs(phases)
     end = max(times)
@@ -147,10 +148,22 @@ def read_history(folder: TrialFolder) -> History:
     )
 
 
+def _headlines_first(names: Iterable[str]) -> list[str]:
+    """Names once each: of training and validation, then those that diagnostics put first."""
+    facts = [entry.facts.get("tracked", ()) for entry in diagnostics.entries().values()]
+    tracked = {name for names_of_one in facts for name in names_of_one}
+
+    def rank(name: str) -> int:
+        return 0 if name.startswith(("train/", "validation/")) else 1 if name in tracked else 2
+
+    return sorted(dict.fromkeys(names), key=rank)
+
+
 def _costs(phases: list[PhaseRow]) -> list[tuple[str, float]]:
     totals: dict[str, float] = {}
     for phase in phases:
-        totals[phase.phase] = totals.get(phase.phase, 0.0) + phase.seconds
+        name = phase.phase.split("/")[0]  # diagnostics together
+        totals[name] = totals.get(name, 0.0) + phase.seconds
     ranked = sorted(totals.items(), key=lambda total: -total[1])
     parts = [(safe_name(f"cost/{phase}_seconds"), seconds) for phase, seconds in ranked]
     return [("cost/total_seconds", sum(totals.values())), *parts]

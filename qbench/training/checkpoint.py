@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qbench.store import LayerRow, PhaseRow, Row, TrialFolder
+from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
 
 __all__ = ["State", "load_checkpoint", "save_checkpoint"]
 
@@ -28,6 +28,7 @@ class State:
     correct: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     history: list[Row] = field(default_factory=list)
     layers: list[LayerRow] = field(default_factory=list)
+    points: list[PointRow] = field(default_factory=list)
     seconds: list[PhaseRow] = field(default_factory=list)
     memory: dict[str, Tensor] = field(default_factory=dict)
     """What diagnostics keep between measurements."""
@@ -85,7 +86,7 @@ def load_checkpoint(
     if whole["random_cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(whole["random_cuda"])
     saved = whole["state"]
-    rows = {"history": Row, "layers": LayerRow, "seconds": PhaseRow}
+    rows = {"history": Row, "layers": LayerRow, "points": PointRow, "seconds": PhaseRow}
     for name, kind in rows.items():
         saved[name] = [kind(*values) for values in saved[name]]
     return State(**saved)

@@ -10,10 +10,12 @@ from qbench.deployment.freeze import freeze, save_deployed
 from qbench.deployment.load import load_deployed
 from qbench.deployment.reestimate import reestimate_batch_norm
 from qbench.diagnostics.contract import Measurement
-from qbench.diagnostics.measure import measure
+from qbench.diagnostics.measure import Chosen, measure
+from qbench.diagnostics.probe import Probe
 from qbench.models.evaluation import evaluate
+from qbench.models.layers import quantized_layers
 from qbench.quantizers.contract import Progress
-from qbench.store import LayerRow, PhaseRow, Row, TrialFolder
+from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
 from qbench.study.fingerprint import fingerprint
 from qbench.study.trial import Trial
 from qbench.training.checkpoint import State, load_checkpoint, save_checkpoint
@@ -24,7 +26,6 @@ from qbench.training.setup import (
     placed,
     prepare_experiment,
     quantized,
-    torch_seed,
 )
 from qbench.training.site import Site
 
@@ -93,8 +94,7 @@ class Run:
             raise DivergedError(f"the training loss is {mean_loss} in epoch {state.epoch}")
         engine.set_progress(self._progress())
         self._validate()
-        if state.epoch % self.trial.diagnostics.every == 0 or self._at_end:
-            self._measure()
+        self._measure()
         state.seconds.extend(self.clock.take(state.epoch))
         return state.history[first_row:]
 
@@ -130,10 +130,6 @@ class Run:
             self._write_tables()
         self.saved_at = time.monotonic()
 
-    @property
-    def _at_end(self) -> bool:
-        return self.state.epoch == self.trial.training.epochs
-
     def _progress(self) -> Progress:
         per_epoch, epochs = self.experiment.loader.steps_per_epoch, self.trial.training.epochs
         step = self.state.epoch * per_epoch + self.state.batch
@@ -157,18 +153,31 @@ class Run:
             self._add("validation/accuracy", accuracy)
 
     def _measure(self) -> None:
-        loader, state = self.experiment.loader, self.state
-        measurement = Measurement(
-            model=self.experiment.model,
-            epoch=state.epoch,
-            held_out=lambda: loader.validation() or loader.plain_training(10),
-            memory=state.memory,
-        )
+        model, state, wanted = self.experiment.model, self.state, self.trial.diagnostics
+        layers = tuple(quantized_layers(model))
+        due = [one for one in wanted.of if one.due(state.epoch, self.trial.training.epochs)]
+        if not due or not layers:
+            return
         with self.clock.phase("diagnose"):
-            seed = torch_seed(self.trial, "diagnostics", state.epoch)
-            rows, layers = measure(self.trial.diagnostics.of, measurement, seed)
-        state.history.extend(rows)
-        state.layers.extend(layers)
+            loader = self.experiment.loader
+            measurement = Measurement(
+                probe=Probe(
+                    model,
+                    *loader.diagnostic(wanted.images),
+                    seed=self.trial.seed,
+                    label_smoothing=self.trial.training.label_smoothing,
+                ),
+                epoch=state.epoch,
+                layers=layers,
+                held_out=lambda: loader.validation() or loader.plain_training(10),
+                training=lambda: loader.plain_training(loader.steps_per_epoch),
+                memory=state.memory,
+            )
+            chosen = [Chosen(one.name, one.options, one.layers) for one in due]
+            found = measure(chosen, measurement, self.clock.phase)
+        state.history.extend(found.network)
+        state.layers.extend(found.layers)
+        state.points.extend(found.points)
 
     def _fresh_network(self) -> nn.Module:
         return quantized(float_network(self.trial, self.experiment.loader), self.trial)
@@ -179,4 +188,5 @@ class Run:
     def _write_tables(self) -> None:
         self.folder.write_rows("history.parquet", self.state.history, Row)
         self.folder.write_rows("layers.parquet", self.state.layers, LayerRow)
+        self.folder.write_rows("points.parquet", self.state.points, PointRow)
         self.folder.write_rows("seconds.parquet", self.state.seconds, PhaseRow)

@@ -19,7 +19,7 @@ from qbench.execution.execute import execute
 from qbench.execution.jobs import Job, Outcome
 from qbench.execution.resources import count_cpus
 from qbench.store import RESULT_FILES, TrialFolder
-from qbench.study.schema import Component, DiagnosticsSettings, Resources, Training
+from qbench.study.schema import Component, Resources, Training
 from qbench.study.trial import Trial, TrialData
 from qbench.training.site import Site
 
@@ -143,7 +143,6 @@ def test_results_do_not_depend_on_what_the_worker_did_before(session: None, tmp_
             bits="W2A4",
             seed=seed,
             training=Training(epochs=2, batch=16, reestimation_batches=2),
-            diagnostics=DiagnosticsSettings(every=1),
         )
         for seed, name in enumerate(["lsq", "dorefa"])
     ]

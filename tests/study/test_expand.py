@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from qbench.errors import UsageError
+from qbench.study.bundles import BUNDLES
 from qbench.study.expand import expand
 from qbench.study.schema import Study
 from qbench.study.trial import Trial
@@ -44,8 +45,7 @@ def test_what_equals_a_default_does_not_count(make_study: Make) -> None:
              "training": {"epochs": 3, "batch": 128}},
         ],
         keep_float=["shortcut", "last", "first", "last"],
-        diagnostics={"of": ["quantization_error", "discretization_error", "code_changes",
-                            "method_readings", "accuracy_gap", "accuracy_gap"]},
+        diagnostics={"of": list(reversed(BUNDLES["economy"])), "images": 256},
         resources={"cpus": 2},
     )  # fmt: skip
     assert expand(written).trials().keys() == plain
@@ -53,7 +53,7 @@ def test_what_equals_a_default_does_not_count(make_study: Make) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["training.batch=64", "data.validation=50", "keep_float=[first]", "diagnostics.every=1",
+    ["training.batch=64", "data.validation=50", "keep_float=[first]", "diagnostics=standard",
      "data.limit=500", "start=float", "quantizers.1.options.weight_backward=clipped",
      "quantizers.1.activations=dorefa"],
 )  # fmt: skip
@@ -66,12 +66,13 @@ def test_what_changes_a_number_changes_the_trial(make_study: Make, override: str
     assert not before & after
 
 
-def test_float_trials_do_not_depend_on_what_stays_float(make_study: Make) -> None:
+def test_float_trials_do_not_depend_on_what_stays_float_or_is_measured(make_study: Make) -> None:
     def floats(*overrides: str) -> set[str]:
         plan = expand(make_study(*overrides))
         return {cell.trial.name for cell in plan.cells if cell.is_float}
 
     assert floats() == floats("keep_float=[first]") == floats("bits=[W4A4]")
+    assert floats() == floats("diagnostics=full")
 
 
 def test_a_row_changes_single_settings_of_the_recipe(make_study: Make) -> None:

@@ -40,7 +40,7 @@ def make_trial() -> Callable[..., Trial]:
             "bits": bits,
             "seed": 0,
             "training": TRAINING,
-            "diagnostics": DiagnosticsSettings(every=2),
+            "diagnostics": DiagnosticsSettings.model_validate("standard"),
         }
         return Trial(**(settings | changes))
 
