@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from qbench.models.batch_norm import with_batch_statistics
 from qbench.models.layers import Mode, QuantLayer, quantized_layers, set_mode
 from qbench.quantizers.contract import Quantizer
 
-__all__ = ["LayerGradients", "Probe", "Suffix"]
+__all__ = ["LayerGradients", "Probe", "Suffix", "latent_gradient"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,16 @@ class Probe:
             }
 
     @cached_property
+    def trained(self) -> dict[str, Tensor]:
+        """W~ of each layer whose weight is quantized, the value that training computes with."""
+        with torch.no_grad():
+            return {
+                name: layer.weight_quantizer(layer.weight)
+                for name, layer in self.layers.items()
+                if layer.weight_quantizer is not None
+            }
+
+    @cached_property
     def gradients(self) -> dict[str, LayerGradients]:
         """The training forward and backward, of each layer whose weight is quantized."""
         values: dict[str, Tensor] = {}
@@ -115,7 +126,7 @@ class Probe:
         found = {}
         for (name, value), gradient in zip(values.items(), at_used, strict=True):
             layer = self.layers[name]
-            found[name] = LayerGradients(value.detach(), gradient, _latent(layer, value, gradient))
+            found[name] = LayerGradients(value.detach(), gradient, latent_gradient(layer, gradient, value))
         return found
 
     def losses(self, mode: Mode) -> Tensor:
@@ -124,23 +135,25 @@ class Probe:
             return self._losses(mode)
 
     @contextmanager
-    def suffix(self, name: str) -> Iterator["Suffix"]:
-        """The deployed network with one layer's weight to be replaced.
+    def suffix(
+        self, name: str, mode: Literal["deployed", "training"] = "deployed"
+    ) -> Iterator["Suffix"]:
+        """The network with one layer's weight to be replaced, all else as the mode has it.
 
         What lies before the layer is computed once. Inside, use nothing else of the probe that
         computes with the network.
         """
-        with torch.no_grad(), self._fixed("deployed"):
-            set_mode(self.model, "deployed")
+        with torch.no_grad(), self._fixed(mode):
+            set_mode(self.model, mode)
             with cached_prefix(self.model, self.layers[name], self.images):
-                yield Suffix(self, name)
+                yield Suffix(self, name, mode)
 
     @contextmanager
     def _fixed(self, mode: Mode) -> Iterator[None]:
         """Weights quantized once."""
-        if mode in ("deployed", "deployed_weight"):
-            for name, weight in self.deployed.items():
-                self.layers[name].fixed_weight = weight
+        hard = mode in ("deployed", "deployed_weight")
+        for name, weight in (self.deployed if hard else self.trained).items():
+            self.layers[name].fixed_weight = weight
         try:
             yield
         finally:
@@ -165,15 +178,17 @@ class Probe:
 
 
 class Suffix:
-    """Losses of the deployed network as a function of one layer's weight; made by a probe."""
+    """Losses of a network as a function of one layer's weight; made by a probe."""
 
-    def __init__(self, probe: Probe, name: str) -> None:
-        """Compute the losses at the deployed weight."""
+    def __init__(
+        self, probe: Probe, name: str, mode: Literal["deployed", "training"] = "deployed"
+    ) -> None:
+        """Compute the losses at the weight that the mode computes with."""
         self._probe, self._layer = probe, probe.layers[name]
-        self.deployed = probe.deployed[name]
-        """The deployed weight."""
-        self.base = self.losses(self.deployed)
-        """The loss of each image ``[batch]`` at the deployed weight."""
+        self.weight = (probe.deployed if mode == "deployed" else probe.trained)[name]
+        """The deployed weight, or W~."""
+        self.base = self.losses(self.weight)
+        """The loss of each image ``[batch]`` at that weight."""
 
     def losses(self, weight: Tensor) -> Tensor:
         """The loss of each image ``[batch]``, float32, with ``weight`` in the layer."""
@@ -181,16 +196,32 @@ class Suffix:
         return self._probe.forward_losses()
 
     def loss(self, weight: Tensor) -> Tensor:
-        """Mean loss less that at the deployed weight: paired by image, averaged in float64."""
+        """Mean loss less that at :attr:`weight`: paired by image, averaged in float64."""
         return (self.losses(weight) - self.base).double().mean()
 
+    def gradient(self, weight: Tensor) -> Tensor:
+        """dL/dW of the mean loss, by backpropagation as in training, at ``weight`` in the layer."""
+        leaf = weight.detach().requires_grad_()
+        with torch.enable_grad():
+            (found,) = torch.autograd.grad(self.losses(leaf).mean(), leaf)
+        return found
 
-def _latent(layer: QuantLayer, value: Tensor, gradient: Tensor) -> Tensor:
-    """What the method makes of dL/dW~."""
+
+def latent_gradient(layer: QuantLayer, gradient: Tensor, value: Tensor | None = None) -> Tensor:
+    """What the layer's method makes of dL/dW~, of the weight's shape.
+
+    Args:
+        layer: A layer whose weight is quantized.
+        gradient: dL/dW~, or another tensor of that shape.
+        value: W~ with its graph, if it is at hand.
+    """
     quantizer = layer.weight_quantizer
     if quantizer is None or not isinstance(layer.weight, nn.Parameter):
         raise TypeError("the layer has no quantized weight of its own")
-    (latent,) = torch.autograd.grad(value, layer.weight, gradient, allow_unused=True)
+    value = quantizer(layer.weight) if value is None else value
+    latent = None
+    if value.requires_grad:  # a method may let the weight stand still for a while
+        (latent,) = torch.autograd.grad(value, layer.weight, gradient, allow_unused=True)
     latent = torch.zeros_like(layer.weight) if latent is None else latent
     with torch.no_grad():
         return quantizer.latent_gradient(layer.weight, latent)
