@@ -229,11 +229,12 @@ class DiagnosticsSettings(Settings):
     @classmethod
     def _parse(cls, value: object) -> object:
         value = {"of": value} if isinstance(value, str) else value
-        if isinstance(value, Mapping) and isinstance(name := value.get("of"), str):
-            if name not in BUNDLES:
-                raise ValueError(unknown("bundle of diagnostics", name, BUNDLES))
-            return {**value, "of": BUNDLES[name]}
-        return value
+        of = value.get("of") if isinstance(value, Mapping) else None
+        if isinstance(of, str):
+            if of not in BUNDLES:
+                raise ValueError(unknown("bundle of diagnostics", of, BUNDLES))
+            of = BUNDLES[of]
+        return {**value, "of": tuple(of)} if isinstance(of, list | tuple) else value  # type: ignore[dict-item]
 
 
 class Resources(Settings):
