@@ -126,7 +126,8 @@ class Probe:
         found = {}
         for (name, value), gradient in zip(values.items(), at_used, strict=True):
             layer = self.layers[name]
-            found[name] = LayerGradients(value.detach(), gradient, latent_gradient(layer, gradient, value))
+            latent = latent_gradient(layer, gradient, value)
+            found[name] = LayerGradients(value.detach(), gradient, latent)
         return found
 
     def losses(self, mode: Mode) -> Tensor:
