@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -9,8 +10,16 @@ from torch import Tensor, nn
 __all__ = ["cached_prefix"]
 
 
-class _ReachedError(Exception):
-    """The layer is about to be called."""
+@dataclass(frozen=True)
+class _Output:
+    """What a part put out."""
+
+    value: Any
+    changed: bool
+    """Whether the network changes it in place afterwards, so that each call needs a copy."""
+
+    def again(self) -> Any:
+        return self.value.clone() if self.changed else self.value
 
 
 @contextmanager
@@ -36,43 +45,59 @@ def cached_prefix(model: nn.Module, layer: nn.Module, images: Tensor) -> Iterato
         yield
 
 
-def _record(model: nn.Module, layer: nn.Module, images: Tensor) -> dict[nn.Module, list[Any]]:
-    """The outputs of each part that ends before the layer begins and lies in no other such part."""
-    finished: list[tuple[nn.Module, Any]] = []
-    begun: list[int] = []
+def _record(model: nn.Module, layer: nn.Module, images: Tensor) -> dict[nn.Module, list[_Output]]:
+    """The outputs of each part that ends before the layer begins and lies in no other such part.
 
-    def before(part: nn.Module, _: Any) -> None:
+    A part that changes its input in place, or returns it, is not among them: it runs again. The
+    network runs to its end, to see which outputs it changes in place.
+    """
+    finished: list[tuple[nn.Module, Any, Any, int]] = []
+    begun: list[tuple[int, list[int]]] = []
+    reached: list[nn.Module] = []
+
+    def before(part: nn.Module, inputs: tuple[Any, ...]) -> None:
         if part is layer:
-            raise _ReachedError
-        begun.append(len(finished))
+            reached.append(part)
+        if not reached:
+            begun.append((len(finished), [_version(x) for x in inputs]))
 
-    def after(part: nn.Module, _: Any, output: Any) -> None:
-        del finished[begun.pop() :]  # what lies inside
-        finished.append((part, output))
+    def after(part: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if reached:
+            return
+        inside, versions = begun.pop()
+        if [_version(x) for x in inputs] == versions and all(x is not output for x in inputs):
+            del finished[inside:]
+            kept = output.clone() if isinstance(output, Tensor) else output
+            finished.append((part, output, kept, _version(output)))
 
     hooks = [part.register_forward_pre_hook(before) for part in model.modules()]
     hooks += [part.register_forward_hook(after) for part in model.modules()]
     try:
         model(images)
-    except _ReachedError:
-        pass
     finally:
         for hook in hooks:
             hook.remove()
-    found: dict[nn.Module, list[Any]] = {}
-    for part, output in finished:
-        found.setdefault(part, []).append(output)
+    found: dict[nn.Module, list[_Output]] = {}
+    for part, output, kept, version in finished:
+        found.setdefault(part, []).append(_Output(kept, _version(output) != version))
     return found
 
 
+def _version(value: Any) -> int:
+    """How often a tensor was changed in place."""
+    return value._version if isinstance(value, Tensor) else 0
+
+
 @contextmanager
-def _replayed(part: nn.Module, outputs: list[Any], place: dict[nn.Module, int]) -> Iterator[None]:
+def _replayed(
+    part: nn.Module, outputs: list[_Output], place: dict[nn.Module, int]
+) -> Iterator[None]:
     original: Callable[..., Any] = part.forward
 
     def forward(*arguments: Any, **keywords: Any) -> Any:
         call = place.get(part, 0)
         place[part] = call + 1
-        return outputs[call] if call < len(outputs) else original(*arguments, **keywords)
+        return outputs[call].again() if call < len(outputs) else original(*arguments, **keywords)
 
     part.forward = forward
     try:
