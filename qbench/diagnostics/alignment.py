@@ -37,9 +37,6 @@ class Alignment(NamedTuple):
     gain: Tensor
     """<g, b> / |g|^2."""
     gain_se: Tensor
-    scatter: Tensor
-    """lambda: variance of a difference quotient that is not due to b, over |b|^2; it says how many
-    pairs an error needs."""
 
 
 def along(
@@ -83,7 +80,8 @@ def across(
 
     For a direction u with its part along e removed, and two dithers v:
     ``(F(x + h v + h u) - F(x + h v - h u)) / 2h``,  h = sigma / sqrt 2. Their errors are
-    independent, so the mean product of the two is the squared length of b across g.
+    independent, so the mean product of the two is the squared length of b across g; the mean square
+    has their variance on top.
 
     Args:
         loss: F.
@@ -104,34 +102,33 @@ def across(
     return torch.stack(found)
 
 
-def align(gradient: Tensor, parallel: Tensor, perpendicular: Tensor) -> Alignment | None:
+def align(gradient: Tensor, parallel: Tensor, squares: Tensor) -> Alignment | None:
     """Cosine and gain from the samples; errors by the delta rule from the samples' spread.
 
-    ``N = mean(parallel)``, ``P = mean(y1 y2)``, ``cosine = N / sqrt(N^2 + max(P, 0))``,
+    ``N = mean(parallel)``, ``P = mean(squares)``, ``cosine = N / sqrt(N^2 + max(P, 0))``,
     ``SE^2 = (P^2 Var(N) + N^2 Var(P) / 4) / (N^2 + P)^3``, ``gain = N / |g|``.
 
     Args:
         gradient: g.
         parallel: From :func:`along`, at least two.
-        perpendicular: From :func:`across`, at least two.
+        squares: Samples of the squared length of b across g, at least two; without bias they are
+            the products of the two quotients of :func:`across`.
 
     Returns:
         Nothing where the loss never changed.
     """
-    n, products = parallel.mean(), perpendicular.prod(-1)
-    p = products.mean().clamp_min(0.0)
-    squares = n.square() + p
-    if not bool((squares > 0) & squares.isfinite()):
+    n, p = parallel.mean(), squares.mean().clamp_min(0.0)
+    total = n.square() + p
+    if not bool((total > 0) & total.isfinite()):
         return None
-    n_variance, p_variance = parallel.var() / len(parallel), products.var() / len(products)
-    variance = (p.square() * n_variance + n.square() * p_variance / 4) / squares**3
+    n_variance, p_variance = parallel.var() / len(parallel), squares.var() / len(squares)
+    variance = (p.square() * n_variance + n.square() * p_variance / 4) / total**3
     length = _length(gradient)
     return Alignment(
-        cosine=n / squares.sqrt(),
+        cosine=n / total.sqrt(),
         cosine_se=(WIDER * variance.sqrt()).clamp_max(1.0),
         gain=n / length,
         gain_se=WIDER * n_variance.sqrt() / length,
-        scatter=((perpendicular.square().mean() - p) / squares).clamp_min(0.0),
     )
 
 

@@ -22,8 +22,10 @@ def self_consistency(
 ) -> Iterator[Reading]:
     """Cosine and gain of the latent gradient with differences of the training loss itself.
 
-    Formula: as ``smoothed_alignment`` with F(theta) = L(W~(theta)), W~ the training forward, all
-    other layers in their training forward too, and sigma = 0.001 rms(theta).
+    Formula: N / sqrt(N^2 + S), gain = N / |g|, with N as in ``smoothed_alignment`` and S the mean
+    square of the differences across g, of F(theta) = L(W~(theta)), W~ the training forward, all
+    other layers in their training forward too, and sigma = 0.001 rms(theta). S is P plus the
+    scatter, of which a smooth F has none: so a forward with steps in it cannot pass for exact.
 
     Meaning: 1 and gain 1 say that the backward is exact for the soft forward; less says that it is
     replaced by a rule, or that something that depends on theta is held constant in it. With the
@@ -75,4 +77,6 @@ def _consistency(
         dither, pair = probe.random("dithers", name), probe.random("pairs", name)
         parallel = along(loss, weight, gradient, sigma, dither, dithers)
         perpendicular = across(loss, weight, gradient, sigma, pair, pairs)
-    return align(gradient, parallel, perpendicular)
+    # Squares and not products: a forward with steps scatters so much that few products may well
+    # have a mean of 0, which would pass for an exact backward.
+    return align(gradient, parallel, perpendicular.square().mean(-1))

@@ -42,7 +42,7 @@ def estimate(
     scale = torch.tensor(sigma, dtype=torch.float64)
     parallel = along(loss, at, gradient, scale, np.random.default_rng([seed, 0]), j)
     perpendicular = across(loss, at, gradient, scale, np.random.default_rng([seed, 1]), k)
-    found = align(gradient, parallel, perpendicular)
+    found = align(gradient, parallel, perpendicular.prod(-1))
     assert found is not None
     return found
 
@@ -329,4 +329,5 @@ def test_nothing_is_said_of_a_loss_that_never_changes() -> None:
         return torch.zeros((), dtype=torch.float64)
 
     parallel = along(loss, theta, gradient, sigma, random, 4)
-    assert align(gradient, parallel, across(loss, theta, gradient, sigma, random, 4)) is None
+    perpendicular = across(loss, theta, gradient, sigma, random, 4)
+    assert align(gradient, parallel, perpendicular.prod(-1)) is None
