@@ -15,7 +15,7 @@ __all__ = ["evaluate", "evaluating"]
 @contextmanager
 def evaluating(model: nn.Module, mode: Mode) -> Iterator[None]:
     """Evaluation of ``model`` with the values of ``mode``; each weight is quantized once."""
-    was_training = model.training
+    flags = [(part, part.training) for part in model.modules()]
     layers = quantized_layers(model)
     modes = {name: layer.mode for name, layer in layers.items()}
     model.eval()
@@ -31,7 +31,8 @@ def evaluating(model: nn.Module, mode: Mode) -> Iterator[None]:
         for name, layer in layers.items():
             layer.fixed_weight = None
             layer.mode = modes[name]
-        model.train(was_training)
+        for part, training in flags:
+            part.training = training
 
 
 def evaluate(
