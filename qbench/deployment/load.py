@@ -1,6 +1,7 @@
 """A deployed network from its file: weights are decoded from codes and codebooks, nothing else."""
 
 import json
+import math
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,7 @@ from qbench.deployment.packing import bits_for, packed_bytes, unpack
 from qbench.models.layers import set_mode
 from qbench.quantizers.contract import decode
 
-__all__ = ["load_deployed"]
+__all__ = ["decoded_weight", "load_deployed", "read_deployed"]
 
 _PARTS = ("codes", "codebook", "shape")
 
@@ -35,7 +36,7 @@ def load_deployed(deployed: bytes | Mapping[str, Tensor], model: nn.Module) -> n
     Raises:
         ValueError: The file is damaged, or belongs to another network.
     """
-    tensors = _read(deployed) if isinstance(deployed, bytes) else dict(deployed)
+    tensors = read_deployed(deployed) if isinstance(deployed, bytes) else dict(deployed)
     layers, state = coded_layers(model), float_state(model)
     _check_names(
         tensors, {*state, *(f"{name}.weight.{part}" for name in layers for part in _PARTS)}
@@ -43,7 +44,9 @@ def load_deployed(deployed: bytes | Mapping[str, Tensor], model: nn.Module) -> n
     for name, own in state.items():
         if tensors[name].shape != own.shape or tensors[name].dtype != own.dtype:
             raise ValueError(_mismatch(name, tensors[name], own))
-    values = {name: _weight(name, tensors, layer.weight) for name, layer in layers.items()}
+    values = {
+        name: decoded_weight(name, tensors, layer.weight.shape) for name, layer in layers.items()
+    }
     for name, own in state.items():
         own.copy_(tensors[name])
     for name, layer in layers.items():
@@ -53,7 +56,12 @@ def load_deployed(deployed: bytes | Mapping[str, Tensor], model: nn.Module) -> n
     return model
 
 
-def _read(data: bytes) -> dict[str, Tensor]:
+def read_deployed(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a file of ``save_deployed``, by name.
+
+    Raises:
+        ValueError: The file is damaged, or of another version.
+    """
     try:
         tensors: dict[str, Tensor] = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -86,30 +94,40 @@ def _example(names: list[str]) -> str:
     return f" (such as '{names[0]}')" if names else ""
 
 
-def _weight(name: str, tensors: dict[str, Tensor], own: Tensor) -> Tensor:
+def decoded_weight(name: str, tensors: Mapping[str, Tensor], own: tuple[int, ...]) -> Tensor:
+    """The weight of one layer, codebook[codes], float32.
+
+    Args:
+        name: The layer.
+        tensors: All tensors of the file.
+        own: The shape of the network's weight.
+
+    Raises:
+        ValueError: Codes, codebook and shape do not fit together.
+    """
     packed, codebook, shape = (tensors[f"{name}.weight.{part}"] for part in _PARTS)
-    if shape.tolist() != list(own.shape):
+    if shape.tolist() != list(own):
         raise ValueError(
             f"the deployed weight of layer '{name}' has shape {tuple(shape.tolist())}, the "
-            f"network's has {tuple(own.shape)}; build it with the model of its trial"
+            f"network's has {tuple(own)}; build it with the model of its trial"
         )
     rows = codebook.shape[:-1]
-    if codebook.dtype != torch.float32 or codebook.ndim == 0 or rows not in ((), own.shape[:1]):
+    if codebook.dtype != torch.float32 or codebook.ndim == 0 or rows not in ((), tuple(own[:1])):
         raise ValueError(
             f"the codebook of layer '{name}' is {tuple(codebook.shape)} of type {codebook.dtype}; "
-            f"allowed: float32 [levels] or [{own.shape[0]}, levels]; the file is damaged: run its "
+            f"allowed: float32 [levels] or [{own[0]}, levels]; the file is damaged: run its "
             "trial again"
         )
     levels = codebook.shape[-1]
-    bits = bits_for(levels)
-    expected = packed_bytes(own.numel(), bits)
+    bits, count = bits_for(levels), math.prod(own)
+    expected = packed_bytes(count, bits)
     if packed.dtype != torch.uint8 or tuple(packed.shape) != (expected,):
         raise ValueError(
             f"the codes of layer '{name}' are {packed.numel()} values of type {packed.dtype}, not "
-            f"{expected} bytes ({own.numel()} codes of {bits} bits); the file is damaged: run its "
+            f"{expected} bytes ({count} codes of {bits} bits); the file is damaged: run its "
             "trial again"
         )
-    codes = unpack(packed, bits, tuple(own.shape))
+    codes = unpack(packed, bits, tuple(own))
     if codes.numel() and int(codes.max()) >= levels:
         raise ValueError(
             f"the codes of layer '{name}' go up to {int(codes.max())}, its codebook has {levels} "
