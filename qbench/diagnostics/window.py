@@ -12,8 +12,8 @@ __all__ = ["MOMENTUM", "Tracker", "Window", "places", "seen", "track"]
 
 MOMENTUM = 0.01
 """m of the moving average of oscillations (Nagel et al. 2022)."""
-_STATE = ("start", "codes", "frequency")
-_SUMS = ("flips", "flips_latent", "flips_scale", "path", "oscillations")
+_STATE = ("start", "codes", "frequency", "path")
+_EVENTS = ("flips", "flips_latent", "flips_scale", "oscillations")
 
 
 class Tracker(NamedTuple):
@@ -28,8 +28,8 @@ class Tracker(NamedTuple):
 def track(tracker: Tracker, change: Tensor, momentum: float = MOMENTUM) -> tuple[Tracker, Tensor]:
     """Go one step on: a change against the last one is an oscillation.
 
-    ``o = 1`` where the code changes and the sign of the change is not that of the change before
-    it, else 0; ``f <- m o + (1 - m) f`` (Nagel et al., "Overcoming oscillations in
+    ``o = 1`` where the code changes and the sign of the change is opposite to that of the change
+    before it, else 0; ``f <- m o + (1 - m) f`` (Nagel et al., "Overcoming oscillations in
     quantization-aware training", ICML 2022).
 
     Args:
@@ -42,7 +42,7 @@ def track(tracker: Tracker, change: Tensor, momentum: float = MOMENTUM) -> tuple
     """
     sign = change.sign().to(torch.int8)
     oscillates = sign * tracker.direction < 0
-    frequency = tracker.frequency + momentum * (oscillates.float() - tracker.frequency)
+    frequency = tracker.frequency.lerp(oscillates.float(), momentum)
     return Tracker(torch.where(sign != 0, sign, tracker.direction), frequency), oscillates
 
 
@@ -58,16 +58,16 @@ def seen(memory: dict[str, Tensor], layer: str) -> dict[str, Tensor] | None:
 
     Returns:
         ``steps``, the number of steps; ``start`` and ``codes``, the places of the codes before
-        the first and after the last; ``frequency``, of the weight's shape; and, summed over weights
-        and steps, ``flips``, ``flips_latent``, ``flips_scale``, ``path``, ``oscillations``.
+        the first and after the last step; ``frequency``, of the weight's shape; and, summed over
+        weights and steps, ``path`` (levels gone over), ``flips``, ``flips_latent``,
+        ``flips_scale``, ``oscillations``.
     """
     steps = memory.get("window/steps")
     if steps is None or int(steps) == 0 or f"window/codes/{layer}" not in memory:
         return None
-    return {
-        "steps": steps,
-        **{what: memory[f"window/{what}/{layer}"] for what in (*_STATE, *_SUMS)},
-    }
+    state = {what: memory[f"window/{what}/{layer}"] for what in _STATE}
+    events = memory[f"window/events/{layer}"]
+    return {"steps": steps, **state, **dict(zip(_EVENTS, events, strict=True))}
 
 
 class Window:
@@ -122,14 +122,15 @@ class Window:
     @staticmethod
     def _open(memory: dict[str, Tensor], name: str, weight: Tensor, quantizer: Quantizer) -> None:
         now = places(quantizer, weight)
-        none = torch.zeros((), dtype=torch.int64, device=weight.device)
         fresh = {
             "start": now,
             "codes": now,
             "direction": torch.zeros_like(now, dtype=torch.int8),
             "frequency": torch.zeros_like(now, dtype=torch.float32),
+            "events": torch.zeros(len(_EVENTS), dtype=torch.int64, device=now.device),
+            "path": torch.zeros((), dtype=torch.int64, device=now.device),
         }
-        for what, value in {**fresh, **dict.fromkeys(_SUMS, none)}.items():
+        for what, value in fresh.items():
             memory[f"window/{what}/{name}"] = value
 
     @staticmethod
@@ -143,15 +144,14 @@ class Window:
         between = places(quantizer, kept("latent"))  # the old latent with the new parameters
         change = now - before
         tracker, oscillates = track(Tracker(kept("direction"), kept("frequency")), change)
-        sums = {
-            "flips": change != 0,
-            "flips_latent": now != between,
-            "flips_scale": between != before,
-            "path": change.abs(),
-            "oscillations": oscillates,
+        events = torch.stack([change != 0, now != between, between != before, oscillates])
+        found = {
+            "codes": now,
+            **tracker._asdict(),
+            "events": kept("events") + events.sum(list(range(1, events.ndim))),
+            "path": kept("path") + change.abs().sum(),
         }
-        added = {what: kept(what) + value.sum() for what, value in sums.items()}
-        for what, value in {**added, **tracker._asdict(), "codes": now}.items():
+        for what, value in found.items():
             memory[f"window/{what}/{name}"] = value
 
     @staticmethod
