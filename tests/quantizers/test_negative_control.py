@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from qbench.diagnostics.probe import LayerGradients, Probe
+from qbench.models.convert import initialize, quantize
 from qbench.quantizers.negative_control import NegativeControl
 from qbench.quantizers.ste import STE
 from qbench.registry import quantizers
@@ -121,6 +123,38 @@ def test_activations_are_those_of_ste(kind: str) -> None:
     assert torch.equal(quantizer.deployed(x), plain.deployed(x))
     g = x.flip(0)
     assert torch.equal(gradient(quantizer, x, g), gradient(plain, x, g))
+
+
+def probed(**options: str) -> LayerGradients:
+    """What a diagnostic sees of the first of two layers."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(30, 40), nn.BatchNorm1d(40), nn.Linear(40, 10))
+    quantize(
+        model,
+        weights=lambda: (NegativeControl if options else STE)(
+            bit_width=1, target="weight", **options
+        ),
+        activations=None,
+        keep_float=[],
+    )
+    images, labels = torch.randn(64, 30), torch.arange(64) % 10
+    initialize(model, images)
+    probe = Probe(model, images, labels, seed=0)
+    with probe.undisturbed():
+        return probe.gradients["0"]
+
+
+def test_t15_diagnostics_see_the_control_in_g_and_not_in_gamma() -> None:
+    plain = probed()
+    seen = {kind: probed(kind=kind) for kind in SPOILED}
+    for found in seen.values():
+        assert torch.equal(found.used, plain.used)
+        assert torch.equal(found.at_used, plain.at_used)
+    assert torch.equal(seen["negated_gradient"].latent, -plain.latent)
+    assert torch.equal(seen["scaled_gradient"].latent, 10 * plain.latent)
+    g = seen["random_gradient"].latent.flatten()
+    cosine = torch.cosine_similarity(g, plain.latent.flatten(), 0).item()
+    assert abs(cosine) < 3 * g.numel() ** -0.5  # T15: three standard errors
 
 
 def test_it_says_that_it_is_no_method() -> None:
