@@ -57,7 +57,9 @@ def measure(
                 found.extend(diagnostic(replace(measurement, layers=layers), **one.options))
     readings = [one for one in found if isinstance(one, Reading)]
     points = [one for one in found if isinstance(one, Points)]
-    values = torch.stack([one.value.double() for one in readings]).tolist() if readings else []
+    device = measurement.probe.images.device  # some values were made on the host
+    together = [one.value.double().to(device, non_blocking=True) for one in readings]
+    values = torch.stack(together).tolist() if readings else []
     return Measured(*_rows(readings, values, measurement.epoch), _points(points, measurement.epoch))
 
 
