@@ -1,7 +1,9 @@
 """G0: is the backward the gradient of the very forward that training computes?"""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
+import torch
 from torch import Tensor
 
 from qbench.diagnostics.alignment import Alignment, across, align, along
@@ -32,15 +34,16 @@ def self_consistency(
     train-deploy gap this tells what class a quantizer is in.
 
     Range: [-1, 1]; an exact backward has at least 0.999 and a gain within 0.01 of 1, and not 1
-    because of the kinks of ReLUs. Not defined, and not yielded, for a layer whose W~ equals the
-    deployed weight bit for bit (a step has no slope), for methods that draw random numbers, and
-    where the gradient is zero.
+    because of the kinks of ReLUs. Not defined, and not yielded, for a network that trains with its
+    deployed weights and activations bit for bit (a step has no slope), for methods that draw random
+    numbers, and where the gradient is zero.
 
     Cost: 2 dithers + 4 pairs = 72 forwards from the layer on, for each layer; an exact backward has
     no scatter, so few directions do.
 
     Misleads: later hard activations are steps too, whose backward is a rule, and lower the value of
-    a layer with an exact weight quantizer.
+    a layer with an exact weight quantizer; a layer with a hard weight among soft activations has a
+    value near 0 and a gain of any size.
 
     Source: this project's.
     """
@@ -48,9 +51,11 @@ def self_consistency(
     parts = [part for layer in probe.layers.values() for part in layer.children()]
     if any(isinstance(part, Quantizer) and part.stochastic for part in parts):
         return
+    if _hard(probe):
+        return
     for name in measurement.layers:
         quantizer = probe.layers[name].weight_quantizer
-        if quantizer is None or bool((probe.trained[name] == probe.deployed[name]).all()):
+        if quantizer is None:
             continue
         found = _consistency(probe, name, quantizer, dithers, pairs)
         if found is None:
@@ -59,6 +64,24 @@ def self_consistency(
         yield Reading(name, "gradient/self_consistency_se", found.cosine_se)
         yield Reading(name, "gradient/self_consistency_gain", found.gain)
         yield Reading(name, "gradient/self_consistency_gain_se", found.gain_se)
+
+
+def _hard(probe: Probe) -> bool:
+    """Whether all weights and activations of the training forward are as deployed, bit for bit."""
+    if not all(torch.equal(probe.trained[name], probe.deployed[name]) for name in probe.trained):
+        return False
+    equal: list[bool] = []
+
+    def compare(quantizer: Quantizer, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        equal.append(torch.equal(output, quantizer.deployed(inputs[0])))
+
+    with ExitStack() as stack:
+        for layer in probe.layers.values():
+            if layer.activation_quantizer is not None:
+                hook = layer.activation_quantizer.register_forward_hook(compare)
+                stack.callback(hook.remove)
+        probe.losses("training")
+    return all(equal)
 
 
 def _consistency(

@@ -37,7 +37,9 @@ class RandomTanh(Tanh):
     stochastic = True
 
 
-def found(kind: type[Quantizer], **options: object) -> dict[tuple[str, str], float]:
+def found(
+    kind: type[Quantizer], activations: type[Quantizer] | None = None, **options: object
+) -> dict[tuple[str, str], float]:
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
@@ -48,7 +50,7 @@ def found(kind: type[Quantizer], **options: object) -> dict[tuple[str, str], flo
     quantize(
         model,
         weights=lambda: kind(bit_width=1, target="weight", **options),  # type: ignore[arg-type]
-        activations=None,
+        activations=activations and (lambda: activations(bit_width=2, target="activation")),
         keep_float=["first"],
     )
     initialize(model, images)
@@ -84,3 +86,12 @@ def test_steps_left_in_a_soft_forward_do_not_pass_for_exact() -> None:
 @pytest.mark.parametrize("kind", [STE, DAQ, RandomTanh])
 def test_hard_and_random_forwards_have_none(kind: type[Quantizer]) -> None:
     assert found(kind) == {}
+
+
+def test_a_hard_forward_has_none_with_hard_activations_either() -> None:
+    assert found(STE, STE) == {}
+
+
+def test_a_hard_weight_among_soft_activations_is_no_exact_backward() -> None:
+    readings = found(STE, QuantizationNetworks)
+    assert max(readings[layer, "gradient/self_consistency"] for layer in "38") < 0.9
