@@ -1,6 +1,7 @@
 """G4: does the optimizer's own update lower the deployed loss, at a given number of code moves?"""
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,20 +17,25 @@ _BISECTIONS = 32  # 28 e-folds / 2^32: as fine as float32 tells steps apart
 
 
 @diagnostics.register(
-    "flip_descent", unit="1", tracked=("gradient/descent_ratio_1pct", "gradient/descent_z_1pct")
+    "flip_descent",
+    window=True,
+    unit="1",
+    tracked=("gradient/descent_ratio_1pct", "gradient/descent_z_1pct"),
 )
 def flip_descent(
     measurement: Measurement,
     *,
     sets: int = 64,
     shares: tuple[float, ...] = (0.002, 0.01, 0.05),
+    along: Literal["update", "gradient"] = "update",
 ) -> Iterator[Reading]:
     """Actual over predicted decrease of the deployed loss along the optimizer's update.
 
-    Formula: u is the last update of the latents theta, or -g where none is kept; t is such that a
-    share p of the layer's codes differs between theta and theta + t u;  dW = W(theta + t u) -
-    W(theta);  ratio = (F(theta) - F(theta + t u)) / (-gamma . dW),  z = (F(theta) -
-    F(theta + t u)) / sd of the loss's changes over random flip sets of that size.
+    Formula: u is the last update of the latents theta, or -g where none is kept or with
+    ``along: gradient``; t is such that a share p of the layer's codes differs between theta and
+    theta + t u;  dW = W(theta + t u) - W(theta);
+    ratio = (F(theta) - F(theta + t u)) / (-gamma . dW),
+    z = (F(theta) - F(theta + t u)) / sd of the loss's changes over random flip sets of that size.
 
     Meaning: the ratio is that of trust regions: 1 says that the loss falls as the gradient
     promises, below 0 that it rises where the method believes it falls. z says how much better the
@@ -40,9 +46,10 @@ def flip_descent(
     Cost: one forward from the layer on, for each layer and share, and the flip sets' K where
     ``flip_sets`` did not compute them.
 
-    Misleads: where the predicted decrease is near 0 the ratio is of any size; the last update
-    carries momentum, weight decay and the noise of its minibatch; a layer moves alone, in training
-    all do.
+    Misleads: the last update carries momentum, weight decay and the noise of its minibatch, which
+    late in training is most of it: then z is near 0 or below, and the ratio, which would be of any
+    size, is given only where the promise exceeds one sd of those of the flip sets. A layer moves
+    alone, in training all do.
 
     Source: the ratio, Conn, Gould, Toint, Trust-Region Methods, SIAM 2000; at equal numbers of code
     moves, this project's.
@@ -53,7 +60,7 @@ def flip_descent(
             continue
         direction = update_direction(
             probe.layers[name].weight.detach(),
-            measurement.memory.get(f"window/update/{name}"),
+            measurement.memory.get(f"window/update/{name}") if along == "update" else None,
             probe.gradients[name].latent,
         )
         for share in shares:
@@ -61,12 +68,12 @@ def flip_descent(
             if found is None:
                 continue
             decrease, promised = found
-            if bool(promised != 0):
+            expected, actual = (part.std(ddof=1) for part in flips(probe, name, share, sets))
+            if bool((promised != 0) & (promised.abs() >= expected)):
                 ratio = f"gradient/descent_ratio_{percent(share)}"
                 yield Reading(name, ratio, decrease / promised)
-            spread = flips(probe, name, share, sets).actual.std(ddof=1)
-            if spread > 0:
-                yield Reading(name, f"gradient/descent_z_{percent(share)}", decrease / spread)
+            if actual > 0:
+                yield Reading(name, f"gradient/descent_z_{percent(share)}", decrease / actual)
 
 
 def update_direction(theta: Tensor, update: Tensor | None, gradient: Tensor) -> Tensor:

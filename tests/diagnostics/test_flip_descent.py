@@ -114,6 +114,22 @@ def test_the_optimizers_update_is_followed_whatever_its_length() -> None:
     torch.manual_seed(1)
     elsewhere = values(probe, torch.randn_like(gradient(probe)), sets=8)
     assert elsewhere["z_5pct"] < along["z_5pct"] / 2
+    assert values(probe, torch.randn_like(gradient(probe)), sets=8, along="gradient") == along
+
+
+def test_a_promise_no_larger_than_a_random_sets_has_no_ratio() -> None:
+    probe = probe_of()
+    torch.manual_seed(2)
+    found = [
+        values(probe, torch.randn_like(gradient(probe)), sets=32, shares=(0.01,)) for _ in range(12)
+    ]
+    with probe.undisturbed():
+        predicted, actual = (part.std(ddof=1) for part in flips(probe, LAYER, 0.01, 32))
+    given = [one for one in found if "ratio_1pct" in one]
+    # random directions promise what random sets do: 68 % of a Gaussian lies within one sd
+    assert 0 < len(given) < len(found)
+    for one in given:
+        assert abs(one["ratio_1pct"]) <= abs(one["z_1pct"]) * actual / predicted * (1 + 1e-9)
 
 
 def test_going_up_loses() -> None:  # T15: the negated gradient
