@@ -5,17 +5,22 @@ in one of the other states with a reason.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qbench.store import TrialFolder
 from qbench.study.trial import Trial
 
-__all__ = ["ACCURACY", "CURVES", "LAYER_MEASURES", "STATES", "State", "TrialResult", "collect"]
+__all__ = [
+    "ACCURACY", "CURVES", "LAYER_MEASURES", "STATES", "TIMELINES", "State", "TrialResult",
+    "collect",
+]  # fmt: skip
 
 State = Literal["done", "failed", "unfinished", "missing", "damaged"]
 STATES: tuple[State, ...] = ("done", "failed", "unfinished", "missing", "damaged")
@@ -24,7 +29,12 @@ ACCURACY = "test/accuracy"
 """The number that a report is about: the deployed network's share of test images it gets right."""
 CURVES = ("validation/accuracy", "train/accuracy")
 """The histories that are drawn over epochs."""
-LAYER_MEASURES = ("discretization_error", "quantization_error")
+TIMELINES = (
+    "discretization/train_deploy_gap", "discretization/activation_gap",
+    "gradient/flip_set_r_1pct", "weight/temperature", "activation/temperature",
+)  # fmt: skip
+"""The histories of which more than the last value says something."""
+LAYER_MEASURES = ("discretization/train_deploy_gap", "discretization/latent_error")
 READ_FILES = (
     "trial.json", "history.parquet", "layers.parquet", "seconds.parquet", "environment.json",
 )  # fmt: skip
@@ -45,7 +55,7 @@ class TrialResult:
     final: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     """Name to (epoch, value) of the last entry of each history."""
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    """The histories in ``CURVES``, by epoch."""
+    """The histories in ``CURVES`` and ``TIMELINES``, by epoch."""
     layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Each of ``LAYER_MEASURES`` by layer at the last measurement, in the network's order."""
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -99,11 +109,10 @@ def _failed(trial: Trial, folder: TrialFolder) -> TrialResult:
 def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
     final: dict[str, tuple[int, float]] = {}
     curves: dict[str, dict[int, float]] = {}
-    for epoch, name, value in _rows(folder, "history.parquet", ("epoch", "name", "value")):
-        if name not in final or epoch >= final[name][0]:
-            final[name] = (int(epoch), float(value))
-        if name in CURVES:
-            curves.setdefault(name, {})[int(epoch)] = float(value)
+    for name, history in _histories(folder.read_table("history.parquet")):
+        final[name] = history[-1]
+        if name in CURVES or name in TIMELINES:
+            curves[name] = dict(history)
     if ACCURACY not in final:
         return _damaged(trial, f"history.parquet has no {ACCURACY}")
     if not math.isfinite(final[ACCURACY][1]):
@@ -120,24 +129,37 @@ def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
     )
 
 
-def _rows(folder: TrialFolder, file: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Plain rows: for a thousand small tables quicker than a data frame each."""
-    table = folder.read_table(file)
-    return zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+def _histories(table: pa.Table) -> Iterator[tuple[str, list[tuple[int, float]]]]:
+    """Each name with its (epoch, value) by epoch; a long table is never made into rows."""
+    names = pc.dictionary_encode(table.column("name")).combine_chunks()
+    if not len(names):
+        return
+    codes = names.indices.to_numpy()
+    epochs, values = (table.column(name).to_numpy() for name in ("epoch", "value"))
+    order = np.lexsort((epochs, codes))  # stable: of two values of an epoch the later one is last
+    starts = np.flatnonzero(np.diff(codes[order])) + 1
+    for places in np.split(order, starts):
+        pairs = zip(epochs[places].tolist(), values[places].tolist(), strict=True)
+        yield str(names.dictionary[codes[places[0]]]), [(int(e), float(v)) for e, v in pairs]
 
 
 def _last_layers(folder: TrialFolder) -> dict[str, dict[str, float]]:
-    rows = list(_rows(folder, "layers.parquet", ("epoch", "layer", "name", "value")))
-    last = max((epoch for epoch, *_ in rows), default=0)
+    table = folder.read_table("layers.parquet")
     found: dict[str, dict[str, float]] = {}
-    for epoch, layer, name, value in rows:
-        if epoch == last and name in LAYER_MEASURES:
-            found.setdefault(name, {})[str(layer)] = float(value)
+    for measure in LAYER_MEASURES:
+        own = table.filter(pc.equal(table.column("name"), measure))
+        last = own.filter(pc.equal(own.column("epoch"), pc.max(own.column("epoch"))))
+        columns = (last.column(name).to_pylist() for name in ("layer", "value"))
+        values = {str(layer): float(value) for layer, value in zip(*columns, strict=True)}
+        if values:
+            found[measure] = values
     return found
 
 
 def _seconds(folder: TrialFolder) -> dict[str, float]:
     totals: dict[str, float] = {}
-    for phase, seconds in _rows(folder, "seconds.parquet", ("phase", "seconds")):
+    table = folder.read_table("seconds.parquet")
+    columns = (table.column(name).to_pylist() for name in ("phase", "seconds"))
+    for phase, seconds in zip(*columns, strict=True):
         totals[str(phase)] = totals.get(str(phase), 0.0) + float(seconds)
     return dict(sorted(totals.items()))

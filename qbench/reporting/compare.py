@@ -12,6 +12,7 @@ import pandas as pd
 from qbench.errors import UsageError, unknown
 from qbench.reporting.collect import ACCURACY, TrialResult, collect
 from qbench.reporting.statistics import Estimate, estimate, paired_difference
+from qbench.reporting.traces import Traces
 from qbench.study.plan import Cell, Plan
 from qbench.study.trial import Trial
 
@@ -95,6 +96,7 @@ class Comparison:
             UsageError: The study's baseline is no row of it.
         """
         self.plan = plan
+        self.traces = Traces(results)
         self.trials = collect(plan.trials().values(), results)
         self.settings = self._settings()
         self.groups = {

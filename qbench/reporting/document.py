@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-__all__ = ["Entry", "Figure", "Heading", "Items", "Part", "Table", "Text", "plain"]
+__all__ = ["Entry", "Figure", "Heading", "Items", "Mark", "Part", "Table", "Text", "plain"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,17 @@ class Items:
     items: tuple[str, ...]
 
 
+Mark = Literal["", "good", "bad", "none"]
+"""What a table thinks of a number: nothing, well, ill, or that there is none."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A cell of a table."""
 
     text: str
     bold: bool = False
+    mark: Mark = ""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
+from qbench.reporting.collect import LAYER_MEASURES
 from qbench.reporting.compare import Comparison, Setting
 from qbench.reporting.style import Look, new_figure, wrapped
 
-__all__ = ["draw_discretization", "draw_quantization"]
+__all__ = ["draw_gap", "draw_latent_error"]
 
+GAP, ERROR = LAYER_MEASURES
+WORDS = {GAP: "train-to-deploy gap of weights", ERROR: "latent-to-code error of weights"}
 MOST_NAMES = 40
 """Layer names under a map; of more layers only every second, third, … is named."""
 MOST_PANELS = 8
@@ -18,20 +21,20 @@ MOST_ERROR = 1.0
 """The end of the colours: a method that rescales its latents would leave none for the others."""
 
 
-def draw_discretization(
+def draw_gap(
     comparison: Comparison, pair: tuple[str, str], looks: Mapping[str, Look]
 ) -> Figure | None:
     """How far trained weights are from deployed ones; nothing where all rows train hard."""
     del looks  # a map has one scale of colours for all rows
-    return _draw(comparison, pair, "discretization_error", "‖trained − deployed‖ / ‖deployed‖")
+    return _draw(comparison, pair, GAP, "‖trained − deployed‖² / ‖deployed‖²")
 
 
-def draw_quantization(
+def draw_latent_error(
     comparison: Comparison, pair: tuple[str, str], looks: Mapping[str, Look]
 ) -> Figure | None:
     """How far latent weights are from deployed ones."""
     del looks
-    return _draw(comparison, pair, "quantization_error", "‖latent − deployed‖ / ‖latent‖")
+    return _draw(comparison, pair, ERROR, "1 − cos²(latent, deployed)")
 
 
 def _draw(comparison: Comparison, pair: tuple[str, str], measure: str, unit: str) -> Figure | None:
@@ -53,7 +56,7 @@ def _draw(comparison: Comparison, pair: tuple[str, str], measure: str, unit: str
         return None
     layers = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
     figure = _map(frames, layers, unit)
-    words = f"{pair[0]} on {pair[1]}: {measure.replace('_', ' ')} at the end, mean of seeds"
+    words = f"{pair[0]} on {pair[1]}: {WORDS[measure]} at the end, mean of seeds"
     if zero:
         words += "\n" + textwrap.fill(f"0 in every layer: {', '.join(zero)}", 80)
     figure.suptitle(words)

@@ -1,8 +1,10 @@
 """The figures of a report: one of each kind for a model and a data set, readable by themselves."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure as Drawing
 
@@ -10,42 +12,81 @@ from qbench.reporting.compare import Comparison
 from qbench.reporting.document import Figure
 from qbench.reporting.figure_accuracy import draw_accuracy
 from qbench.reporting.figure_curves import draw_curves
-from qbench.reporting.figure_layers import draw_discretization, draw_quantization
-from qbench.reporting.style import looks, style
+from qbench.reporting.figure_epochs import EPOCH_MAPS, draw_epochs
+from qbench.reporting.figure_layers import draw_gap, draw_latent_error
+from qbench.reporting.figure_map import draw_map
+from qbench.reporting.figure_scales import draw_scales
+from qbench.reporting.figure_scatter import draw_scatter
+from qbench.reporting.figure_timeline import draw_timeline
+from qbench.reporting.figure_waterfall import draw_waterfall
+from qbench.reporting.style import Look, looks, style
 
-__all__ = ["MOST_PAIRS", "write_figures"]
+__all__ = ["COMPARING", "DIAGNOSING", "FEW_PAIRS", "MOST_PAIRS", "Kind", "write_figures"]
 
 MOST_PAIRS = 6
 """Pairs of model and data set that are drawn; the tables hold all."""
+FEW_PAIRS = 2
+"""Of figures with many panels, which take seconds each."""
 
 Pair = tuple[str, str]
 
 
-def write_figures(comparison: Comparison, folder: Path) -> Iterator[Figure]:
+class Kind(NamedTuple):
+    """A kind of figure."""
+
+    name: str
+    """Of letters and hyphens; the start of its files' names."""
+    draw: Callable[[Comparison, Pair, Mapping[str, Look]], Drawing | None]
+    words: str
+    pairs: int = MOST_PAIRS
+
+
+COMPARING = (
+    Kind("accuracy", draw_accuracy, "Deployed test accuracy over bits"),
+    Kind("curves", draw_curves, "Learning curves"),
+    Kind("gap", draw_gap, "Train-to-deploy gap of each layer"),
+    Kind("latent-error", draw_latent_error, "Latent-to-code error of each layer"),
+)
+DIAGNOSING = (
+    Kind("map", draw_map, "Diagnosis map"),
+    Kind("scatter", draw_scatter, "Predicted and actual loss changes of flip sets", FEW_PAIRS),
+    Kind("scales", draw_scales, "Agreement of the gradient over the share of codes that change",
+         FEW_PAIRS),
+    Kind("waterfall", draw_waterfall, "What hard values cost", FEW_PAIRS),
+    Kind("timeline", draw_timeline, "Annealing over training", FEW_PAIRS),
+    *(
+        Kind(f"epochs-{kind}", partial(draw_epochs, kind), f"Over layers and epochs: {drawn.words}",
+             FEW_PAIRS)
+        for kind, drawn in EPOCH_MAPS.items()
+    ),
+)  # fmt: skip
+
+
+def write_figures(
+    comparison: Comparison, folder: Path, kinds: Iterable[Kind]
+) -> Iterator[tuple[str, Figure]]:
     """Draw and save what there is something to draw of, as PNG and PDF without dates.
 
     Args:
         comparison: What to draw.
         folder: The report's folder; the files go to ``figures`` inside.
+        kinds: What to draw of each pair of model and data set.
+
+    Yields:
+        The kind's name and the figure.
     """
     floats = [label for label in comparison.labels if comparison.is_float(label)]
     seen = looks(comparison.labels, floats)
-    kinds = (
-        ("accuracy", draw_accuracy, "Deployed test accuracy over bits"),
-        ("curves", draw_curves, "Learning curves"),
-        ("discretization", draw_discretization, "Discretization error of each layer"),
-        ("quantization", draw_quantization, "Quantization error of each layer"),
-    )
     used: set[str] = set()
-    for kind, draw, words in kinds:
-        for pair in comparison.pairs[:MOST_PAIRS]:
+    for kind in kinds:
+        for pair in comparison.pairs[: kind.pairs]:
             with style():
-                drawing = draw(comparison, pair, seen)
+                drawing = kind.draw(comparison, pair, seen)
                 if drawing is None:
                     continue
-                path = Path("figures") / _file_name(kind, pair, used)
+                path = Path("figures") / _file_name(kind.name, pair, used)
                 _save(drawing, folder / path)
-            yield Figure(path, f"{words}: {pair[0]} on {pair[1]}")
+            yield kind.name, Figure(path, f"{kind.words}: {pair[0]} on {pair[1]}")
 
 
 def _file_name(kind: str, pair: Pair, used: set[str]) -> str:

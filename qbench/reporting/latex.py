@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from qbench.reporting.document import Table, plain
+from qbench.reporting.document import Entry, Table, plain
 
 __all__ = ["escape_latex", "render_latex"]
 
@@ -16,7 +16,7 @@ _CHARACTERS = {
     # At the start of a row these would belong to the line break before it.
     "[": "{[}", "*": "{*}",
     "±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "·": r"$\cdot$", "—": r"\textemdash{}",
-    "≥": r"$\geq$", "Δ": r"$\Delta$",
+    "✓": r"$\surd$", "✗": r"$\times$", "≥": r"$\geq$", "Δ": r"$\Delta$",
 }  # fmt: skip
 PREAMBLE = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -27,6 +27,8 @@ PREAMBLE = r"""\documentclass{article}
 \usepackage[landscape,margin=15mm]{geometry}
 \begin{document}
 """
+MARKS = {"": "", "good": r"\,$\surd$", "bad": r"\,$\times$", "none": ""}
+"""Without a package for colours."""
 MOST_FLOATS = 10
 """LaTeX keeps only so many floating tables in wait."""
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -89,7 +91,7 @@ def _tabular(table: Table) -> str:
         [("",) * (levels - 1) + (escape_latex(table.head),), *heads]
     )
     rows = [
-        [escape_latex(name), *(_latex_entry(entry.text, entry.bold) for entry in entries)]
+        [escape_latex(name), *(_latex_entry(entry) for entry in entries)]
         for name, entries in table.rows
     ]
     frame = pd.DataFrame(rows, columns=columns if levels > 1 else columns.get_level_values(0))
@@ -100,8 +102,10 @@ def _tabular(table: Table) -> str:
     return _with_rules(text, heads) if levels > 1 else text
 
 
-def _latex_entry(text: str, bold: bool) -> str:
-    return rf"\textbf{{{escape_latex(text)}}}" if bold else escape_latex(text)
+def _latex_entry(entry: Entry) -> str:
+    text = escape_latex(entry.text) + MARKS[entry.mark]
+    text = rf"\textit{{{text}}}" if entry.mark == "none" else text
+    return rf"\textbf{{{text}}}" if entry.bold or entry.mark == "bad" else text
 
 
 def _with_rules(text: str, heads: Sequence[tuple[str, ...]]) -> str:

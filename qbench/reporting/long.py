@@ -18,8 +18,8 @@ LONG = (
 MEASURES = {
     "gap_points": ("test/gap", 100.0),
     "reestimated_percent": ("test/accuracy_reestimated", 100.0),
-    "discretization_error": ("discretization_error", 1.0),
-    "quantization_error": ("quantization_error", 1.0),
+    "train_deploy_gap": ("discretization/train_deploy_gap", 1.0),
+    "latent_error": ("discretization/latent_error", 1.0),
 }
 
 

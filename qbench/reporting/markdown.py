@@ -12,6 +12,8 @@ __all__ = ["escape_markdown", "render_markdown", "render_terminal"]
 _SPECIAL = re.compile(r"([\\`*\[#|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 """Underscores between letters, closing brackets and braces mean nothing to Markdown."""
 _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+MARKS = {"": "", "good": " ✓", "bad": " ✗", "none": ""}
+"""A host shows no colours in Markdown."""
 _LINE_START = re.compile(r"^(?:([-+=])(?=[-=\s]|$)|(\d+)([.)])(?=\s|$))")
 
 
@@ -67,7 +69,8 @@ def _markdown_table(table: Table) -> str:
 
 
 def _markdown_entry(entry: Entry) -> str:
-    text = escape_markdown(entry.text)
+    text = escape_markdown(entry.text) + MARKS[entry.mark]
+    text = f"*{text}*" if entry.mark == "none" else text
     return f"**{text}**" if entry.bold else text
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from qbench.errors import UsageError
 from qbench.reporting.compare import Comparison
+from qbench.reporting.diagnostics_chapter import diagnostics_chapter
 from qbench.reporting.document import Figure, Heading, Part, Table, Text, plain
 from qbench.reporting.facts import fairness, without_result
-from qbench.reporting.figures import MOST_PAIRS, write_figures
+from qbench.reporting.figures import COMPARING, DIAGNOSING, MOST_PAIRS, write_figures
 from qbench.reporting.footnotes import Footnotes
 from qbench.reporting.head import environment, head
 from qbench.reporting.headline import headline
@@ -62,10 +63,14 @@ def write_report(
     answer = plain(headline(comparison))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figures = list(write_figures(comparison, folder)) if set(formats) - {"csv"} else []
-        parts = list(_parts(comparison, footnotes, answer, figures, provenance))
+        drawn = set(formats) - {"csv"}
+        figures = list(write_figures(comparison, folder, COMPARING)) if drawn else []
+        whys = list(write_figures(comparison, folder, DIAGNOSING)) if drawn else []
+        parts = list(_parts(comparison, footnotes, answer, figures, whys, provenance))
         written = [
-            folder / figure.path.with_suffix(s) for figure in figures for s in (".png", ".pdf")
+            folder / figure.path.with_suffix(suffix)
+            for _, figure in (*figures, *whys)
+            for suffix in (".png", ".pdf")
         ]
         for name, text in _texts(comparison, parts, formats):
             write_atomic(folder / name, text.encode())
@@ -96,23 +101,25 @@ def _parts(
     comparison: Comparison,
     footnotes: Footnotes,
     answer: str,
-    figures: Sequence[Figure],
+    figures: Sequence[tuple[str, Figure]],
+    whys: Sequence[tuple[str, Figure]],
     provenance: Mapping[str, Any],
 ) -> Iterator[Part]:
     yield from head(comparison, answer)
     yield Heading("Comparison")
     yield from comparison_tables(comparison, footnotes)
-    yield from figures
-    if figures and not any("discretization" in figure.path.name for figure in figures):
+    yield from (figure for _, figure in figures)
+    if figures and not any(kind == "gap" for kind, _ in figures):
         yield Text(
-            "Discretization error is not drawn: it is 0 in every layer of every row, or was not "
-            "measured."
+            "The train-to-deploy gap of weights is not drawn: it is 0 in every layer of every row, "
+            "or was not measured."
         )
     if len(comparison.pairs) > MOST_PAIRS and figures:
         yield Text(
             f"Figures show the first {MOST_PAIRS} of {len(comparison.pairs)} pairs of model and "
             "data set; the tables hold all."
         )
+    yield from diagnostics_chapter(comparison, whys)
     yield from without_result(comparison)
     if comparison.settings:
         yield Heading("Details of each setting")

@@ -14,8 +14,10 @@ __all__ = ["ablation_tables", "comparison_tables", "detail_table", "place", "pro
 DETAIL_LEGEND = (
     "Accuracy: of the deployed network on the test set. Below float: the study's own float network "
     "of the same seed minus this row. Gap: accuracy of the training forward minus deployed. "
-    "Re-estimated: deployed accuracy after batch-norm re-estimation. Errors: of weights, relative, "
-    "mean of layers, at the last measurement. Training time: relative to float, mean of seeds. "
+    "Re-estimated: deployed accuracy after batch-norm re-estimation. Train-deploy gap: squared "
+    "distance of the weights of the training forward from the deployed ones, relative to those; "
+    "latent error: 1 minus the squared cosine of latent and deployed weights; both are means of "
+    "layers at the last measurement. Training time: relative to float, mean of seeds. "
     f"Brackets: 95 % t interval over seeds; with fewer than {MINIMUM_SEEDS} seeds there is no "
     "interval, and no claim that rows differ. ±: standard deviation."
 )
@@ -135,8 +137,8 @@ def detail_table(comparison: Comparison, setting: Setting, key: str) -> Table:
     reference, baseline = comparison.float_of(setting), comparison.baseline
     columns = ["seeds", "accuracy (%)", "below float (points)"]
     columns += [f"minus {baseline} (points)"] if baseline else []
-    columns += ["gap (points)", "re-estimated (%)", "discretization error"]
-    columns += ["quantization error", "training time"]
+    columns += ["gap (points)", "re-estimated (%)", "train-deploy gap"]
+    columns += ["latent error", "training time"]
     rows = []
     for label in comparison.labels:
         group = comparison.groups.get((label, setting))
@@ -159,8 +161,8 @@ def _details(comparison: Comparison, group: Group, reference: Group | None) -> l
         texts.append(_versus_baseline(comparison, group))
     texts.append(plus_minus(estimate(group.values("test/gap", 100.0).tolist())))
     texts.append(plus_minus(estimate(group.values("test/accuracy_reestimated", 100.0).tolist())))
-    texts.append(scientific(estimate(group.values("discretization_error").tolist())))
-    texts.append(scientific(estimate(group.values("quantization_error").tolist())))
+    texts.append(scientific(estimate(group.values("discretization/train_deploy_gap").tolist())))
+    texts.append(scientific(estimate(group.values("discretization/latent_error").tolist())))
     texts.append(times(_relative_time(group, reference)))
     return texts
 

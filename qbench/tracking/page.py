@@ -12,7 +12,7 @@ RUN_NAME = "attributes.`Run Name`"
 WIDTHS = {
     "metrics.`final/test/accuracy`": 160,
     "metrics.`final/test/gap`": 110,
-    "metrics.`discretization_error`": 150,
+    "metrics.`discretization/train_deploy_gap_db`": 150,
     "metrics.`cost/total_seconds`": 150,
     "params.`quantizer`": 120,
     "params.`model`": 110,

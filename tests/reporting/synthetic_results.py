@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qbench.store import LayerRow, PhaseRow, Row, TrialFolder
+from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
 from qbench.study.fingerprint import fingerprint
 from qbench.study.plan import Cell, Plan
 from qbench.study.schema import Bits, Component, Study, Training
@@ -95,10 +95,10 @@ def write_trial(
     errors = {} if trial.quantizer.name == "float" else layers or {"stage1.conv1": 0.0}
     if errors:
         mean = float(np.mean(list(errors.values())))
-        history += [Row(0, "discretization_error", 0.9)]
+        history += [Row(0, "discretization/train_deploy_gap", 0.9)]
         history += [
-            Row(epochs, "discretization_error", mean),
-            Row(epochs, "quantization_error", 0.25),
+            Row(epochs, "discretization/train_deploy_gap", mean),
+            Row(epochs, "discretization/latent_error", 0.25),
         ]
     history += [
         Row(epochs, "test/accuracy", accuracy),
@@ -106,14 +106,17 @@ def write_trial(
         Row(epochs, "test/gap", gap),
         Row(epochs, "test/accuracy_reestimated", accuracy + 0.001),
     ]
-    rows = [LayerRow(0, name, "discretization_error", 0.9) for name in errors]
-    rows += [LayerRow(epochs, n, "discretization_error", value) for n, value in errors.items()]
-    rows += [LayerRow(epochs, n, "quantization_error", 0.25) for n in errors]
+    rows = [LayerRow(0, name, "discretization/train_deploy_gap", 0.9) for name in errors]
+    rows += [
+        LayerRow(epochs, n, "discretization/train_deploy_gap", value) for n, value in errors.items()
+    ]
+    rows += [LayerRow(epochs, n, "discretization/latent_error", 0.25) for n in errors]
     seconds = [PhaseRow(e, "train", train_seconds / epochs, 0.0) for e in range(1, epochs + 1)]
     seconds += [PhaseRow(epochs, "test", 1.0, 0.0)]
     folder.write_trial(trial, fingerprint(trial) if _registered(trial) else "0" * 8)
     folder.write_rows("history.parquet", history, Row)
     folder.write_rows("layers.parquet", rows, LayerRow)
+    folder.write_rows("points.parquet", [], PointRow)
     folder.write_rows("seconds.parquet", seconds, PhaseRow)
     folder.write("deployed.safetensors", b"codes")
     folder.write_json("environment.json", ENVIRONMENT)

@@ -20,8 +20,8 @@ def test_a_finished_trial_is_read(tmp_path: Path) -> None:
     assert found.final["test/accuracy"] == (20, 0.9)
     assert found.final["test/gap"] == (20, 0.02)
     # The last measurement, not the 0.9 of epoch 0; the network's order, not the alphabet's.
-    assert list(found.layers["discretization_error"].items()) == [("b", 0.1), ("a", 0.3)]
-    assert found.final["discretization_error"] == (20, pytest.approx(0.2))
+    assert list(found.layers["discretization/train_deploy_gap"].items()) == [("b", 0.1), ("a", 0.3)]
+    assert found.final["discretization/train_deploy_gap"] == (20, pytest.approx(0.2))
     assert found.seconds["train"] == pytest.approx(7.0)
     assert len(found.curves["validation/accuracy"]) == 20  # epochs of a synthetic trial
 

@@ -2,7 +2,7 @@
 
 import math
 
-from qbench.store import Failure, LayerRow, PhaseRow, Row, TrialFolder
+from qbench.store import Failure, LayerRow, PhaseRow, PointRow, Row, TrialFolder
 from qbench.study.plan import Cell, Plan
 from qbench.study.schema import Bits, Study
 from qbench.study.trial import Trial
@@ -14,10 +14,10 @@ NAMES = (
     "validation/loss",
     "validation/accuracy",
     "learning_rate",
-    "discretization_error",
-    "quantization_error",
-    "code_changes",
-    "accuracy_gap",
+    "discretization/train_deploy_gap",
+    "discretization/latent_error",
+    "dynamics/flip_rate",
+    "output/accuracy_gap",
 )
 TESTS = ("test/accuracy", "test/loss", "test/accuracy_training_forward", "test/gap")
 
@@ -78,8 +78,9 @@ def finish(results, trial, last=5, *, begun=BEGUN, change=None):
     folder, rows, phases = write_epochs(results, trial, last, begun=begun, change=change)
     tests = [Row(last, name, curve(name, last, trial.seed)) for name in TESTS]
     folder.write_rows("history.parquet", [*rows, *tests], Row)
-    layers = [LayerRow(last, "conv1", "discretization_error", 0.1)]
+    layers = [LayerRow(last, "conv1", "discretization/train_deploy_gap", 0.1)]
     folder.write_rows("layers.parquet", layers, LayerRow)
+    folder.write_rows("points.parquet", [], PointRow)
     late = [PhaseRow(last, "deploy", 0.2, begun + last + 0.4)]  # after the last epoch's own phases
     folder.write_rows("seconds.parquet", [*phases, *late], PhaseRow)
     folder.write("deployed.safetensors", b"codes")

@@ -1,0 +1,60 @@
+"""What only a drawing needs of a trial, read when it is drawn: layers over epochs, and points."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from qbench.reporting.collect import TrialResult
+from qbench.store import TrialFolder
+
+__all__ = ["Traces"]
+
+
+class Traces:
+    """Reads the long tables of single trials; of thousands of trials few are drawn."""
+
+    def __init__(self, results: Path) -> None:
+        """Read from the result store ``results``; nothing is opened before it is asked for."""
+        self.results = results
+        self.damaged: dict[str, None] = {}
+        """Names of trials of which a table could not be read; their drawings lack it."""
+        self._layers: dict[tuple[str, tuple[str, ...]], pd.DataFrame] = {}
+
+    def layers(self, result: TrialResult, names: Sequence[str]) -> pd.DataFrame:
+        """Values of some measures by layer and epoch.
+
+        Returns:
+            Columns ``epoch``, ``layer``, ``name``, ``value``, in the order of the file.
+        """
+        key = (result.trial.name, tuple(names))
+        if key not in self._layers:
+            self._layers[key] = self._read(result, "layers.parquet", names, ("value",))
+        return self._layers[key]
+
+    def points(self, result: TrialResult, name: str) -> pd.DataFrame:
+        """The points of one name at their last measurement.
+
+        Returns:
+            Columns ``epoch``, ``layer``, ``name``, ``x``, ``y``, in the order of the file.
+        """
+        found = self._read(result, "points.parquet", [name], ("x", "y"))
+        return found[found["epoch"] == found["epoch"].max()]
+
+    def _read(
+        self, result: TrialResult, file: str, names: Sequence[str], values: tuple[str, ...]
+    ) -> pd.DataFrame:
+        columns = ["epoch", "layer", "name", *values]
+        folder = TrialFolder(self.results, result.trial.name)
+        try:
+            if folder.damaged(names=[file]):
+                raise ValueError(f"{file} is not as recorded")
+            table = folder.read_table(file).select(columns)
+            wanted = pc.is_in(table.column("name"), pa.array(names, pa.string()))
+            frame: pd.DataFrame = table.filter(wanted).to_pandas()
+        except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
+            self.damaged[result.trial.name] = None
+            return pd.DataFrame({column: [] for column in columns})
+        return frame
