@@ -18,7 +18,7 @@ from qbench.store import TrialFolder
 from qbench.study.trial import Trial
 
 __all__ = [
-    "ACCURACY", "CURVES", "LAYER_MEASURES", "STATES", "TIMELINES", "State", "TrialResult",
+    "ACCURACY", "CURVES", "STATES", "TIMELINES", "State", "TrialResult",
     "collect",
 ]  # fmt: skip
 
@@ -34,7 +34,6 @@ TIMELINES = (
     "gradient/flip_set_r_1pct", "weight/temperature", "activation/temperature",
 )  # fmt: skip
 """The histories of which more than the last value says something."""
-LAYER_MEASURES = ("discretization/train_deploy_gap", "discretization/latent_error")
 READ_FILES = (
     "trial.json", "history.parquet", "layers.parquet", "seconds.parquet", "environment.json",
 )  # fmt: skip
@@ -56,8 +55,6 @@ class TrialResult:
     """Name to (epoch, value) of the last entry of each history."""
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """The histories in ``CURVES`` and ``TIMELINES``, by epoch."""
-    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Each of ``LAYER_MEASURES`` by layer at the last measurement, in the network's order."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each phase."""
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -123,7 +120,6 @@ def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
         code=str(folder.read_json("trial.json").get("code", "")),
         final=dict(sorted(final.items())),
         curves=curves,
-        layers=_last_layers(folder),
         seconds=_seconds(folder),
         environment=folder.read_json("environment.json"),
     )
@@ -141,19 +137,6 @@ def _histories(table: pa.Table) -> Iterator[tuple[str, list[tuple[int, float]]]]
     for places in np.split(order, starts):
         pairs = zip(epochs[places].tolist(), values[places].tolist(), strict=True)
         yield str(names.dictionary[codes[places[0]]]), [(int(e), float(v)) for e, v in pairs]
-
-
-def _last_layers(folder: TrialFolder) -> dict[str, dict[str, float]]:
-    table = folder.read_table("layers.parquet")
-    found: dict[str, dict[str, float]] = {}
-    for measure in LAYER_MEASURES:
-        own = table.filter(pc.equal(table.column("name"), measure))
-        last = own.filter(pc.equal(own.column("epoch"), pc.max(own.column("epoch"))))
-        columns = (last.column(name).to_pylist() for name in ("layer", "value"))
-        values = {str(layer): float(value) for layer, value in zip(*columns, strict=True)}
-        if values:
-            found[measure] = values
-    return found
 
 
 def _seconds(folder: TrialFolder) -> dict[str, float]:

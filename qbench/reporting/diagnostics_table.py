@@ -8,6 +8,7 @@ from qbench.reporting.compare import Comparison, Group, Setting
 from qbench.reporting.diagnosis import (
     GAPS,
     PREDICTION,
+    Class,
     class_of,
     decibels,
     diagnosed,
@@ -22,19 +23,26 @@ __all__ = ["LEGEND", "summary_table"]
 
 LEGEND = (
     "Marks, by thresholds fixed beforehand: ✓ is a gap below −30 dB, r above 0.9 or a slope of 0.8 "
-    "to 1.25; ✗ is a gap above −15 dB, r below 0.5, a descent ratio below 0 or more than 10 % of "
-    "codes oscillating. Class: measured from the gap and from the agreement of the gradient with "
-    "its own forward, which only a soft forward has. Accuracy gap: training forward minus "
-    "deployed, on held-out images. Gap: squared distance of the training forward's values from "
-    "the deployed ones, the larger of weights and activations. r, slope and offset: actual against "
-    "predicted change of the loss when 1 % of a layer's codes move. Jacobian: largest agreement "
-    "of the backward's slope with the density of thresholds, at a share of codes. Smoothed: cosine "
-    "with the smoothed gradient at 5 %. Descent ratio: actual over predicted fall of the loss "
-    "along the update that moves 1 % of codes. Signal to noise: of the gradient over batches. "
-    "Efficiency: net over total code moves. Brackets: 95 % interval, over seeds or, with fewer "
-    "than 3, of the measurement. n/a: not defined for the row, or not measured. Means of layers "
-    "and seeds at the last measurement."
+    "to 1.25; ✗ is a gap above −15 dB, r below 0.5, a descent below 0 or more than 10 % of codes "
+    "oscillating. class, as measured: hard forward (the gap is exactly 0), or soft forward with an "
+    "exact or a modified backward, by whether the gradient is that of the row's own forward. "
+    "cost: accuracy of the training forward minus deployed on held-out images, in points. gap: "
+    "squared distance of the training forward's values from the deployed ones, relative to these, "
+    "the larger of weights and activations. r, slope, offset: actual against predicted change of "
+    "the loss when 1 % of a layer's codes move. Jacobian: best agreement of the backward's slope "
+    "with the density of thresholds, and the share of codes where it is. smoothed: cosine with the "
+    "gradient smoothed over 5 % of codes. descent: actual over predicted fall of the loss when the "
+    "update moves 1 % of codes. signal: gradient's signal to noise over batches. oscillating: "
+    "share of codes. efficiency: net over total moves of codes. Brackets: 95 % interval, over "
+    "seeds or, with fewer than 3, of the measurement. n/a: not defined or not measured. Means of "
+    "layers and seeds at the last measurement."
 )
+CLASSES: dict[Class, str] = {
+    "hard forward": "hard",
+    "soft forward, exact backward": "soft, exact",
+    "soft forward, modified backward": "soft, modified",
+    "not measured": "not measured",
+}
 NOT_DEFINED = Entry("n/a", mark="none")
 
 
@@ -77,7 +85,7 @@ def _any(groups: Sequence[Group], names: Sequence[str]) -> bool:
 
 def _class(group: Group) -> Entry:
     found = class_of(group)
-    return Entry(found, mark="none" if found == "not measured" else "")
+    return Entry(CLASSES[found], mark="none" if found == "not measured" else "")
 
 
 def _gap(group: Group) -> Entry:
@@ -145,15 +153,15 @@ SLOPE, OFFSET = "gradient/flip_set_slope_1pct", "gradient/flip_set_offset_1pct"
 OUTPUT, OSCILLATING = "output/accuracy_gap", "dynamics/oscillating"
 COLUMNS = (
     Column("class", GAPS, _class),
-    Column("accuracy gap (points)", (OUTPUT,), _number(OUTPUT, scale=100, interval=True)),
+    Column("cost", (OUTPUT,), _number(OUTPUT, scale=100, interval=True)),
     Column("gap (dB)", GAPS, _gap),
-    Column("r, 1 %", (PREDICTION,), _number(PREDICTION, interval=True, mark=_judge_r)),
-    _simple("slope, 1 %", SLOPE, _judge_slope),
-    _simple("offset, 1 %", OFFSET),
-    Column("Jacobian, best", ("gradient/jacobian_alignment_max",), _jacobian),
-    _simple("smoothed, 5 %", "gradient/smoothed_alignment_5pct"),
-    _simple("descent ratio, 1 %", "gradient/descent_ratio_1pct", _judge_descent),
-    _simple("signal to noise", "gradient/signal_to_noise"),
+    Column("r", (PREDICTION,), _number(PREDICTION, interval=True, mark=_judge_r)),
+    _simple("slope", SLOPE, _judge_slope),
+    _simple("offset", OFFSET),
+    Column("Jacobian", ("gradient/jacobian_alignment_max",), _jacobian),
+    _simple("smoothed", "gradient/smoothed_alignment_5pct"),
+    _simple("descent", "gradient/descent_ratio_1pct", _judge_descent),
+    _simple("signal", "gradient/signal_to_noise"),
     Column(
         "oscillating (%)",
         (OSCILLATING,),

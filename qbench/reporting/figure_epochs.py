@@ -61,7 +61,6 @@ EPOCH_MAPS = {
         "dynamics/flip_rate", "flip rate a step (log10)", None, None, _logarithm(1), "none"
     ),
 }  # fmt: skip
-NAMES = tuple(drawn.name for drawn in EPOCH_MAPS.values())
 
 
 def draw_epochs(
@@ -99,8 +98,7 @@ def mean_map(comparison: Comparison, group: Group, name: str) -> pd.DataFrame:
     """The mean of seeds: a layer in each row, from input to output, an epoch in each column."""
     frames = []
     for _, result in sorted(group.done.items()):
-        found = comparison.traces.layers(result, NAMES)
-        frames.append(found[found["name"] == name])
+        frames.append(comparison.traces.layers(result, name))
     values = pd.concat(frames)
     layers = list(dict.fromkeys(values["layer"]))
     mean = values.pivot_table(index="layer", columns="epoch", values="value", aggfunc="mean")

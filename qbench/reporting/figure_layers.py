@@ -6,14 +6,13 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from qbench.reporting.collect import LAYER_MEASURES
+from qbench.reporting.collect import TrialResult
 from qbench.reporting.compare import Comparison, Setting
 from qbench.reporting.style import Look, new_figure, wrapped
 
-__all__ = ["draw_gap", "draw_latent_error"]
+__all__ = ["draw_latent_error"]
 
-GAP, ERROR = LAYER_MEASURES
-WORDS = {GAP: "train-to-deploy gap of weights", ERROR: "latent-to-code error of weights"}
+ERROR = "discretization/latent_error"
 MOST_NAMES = 40
 """Layer names under a map; of more layers only every second, third, … is named."""
 MOST_PANELS = 8
@@ -21,27 +20,15 @@ MOST_ERROR = 1.0
 """The end of the colours: a method that rescales its latents would leave none for the others."""
 
 
-def draw_gap(
-    comparison: Comparison, pair: tuple[str, str], looks: Mapping[str, Look]
-) -> Figure | None:
-    """How far trained weights are from deployed ones; nothing where all rows train hard."""
-    del looks  # a map has one scale of colours for all rows
-    return _draw(comparison, pair, GAP, "‖trained − deployed‖² / ‖deployed‖²")
-
-
 def draw_latent_error(
     comparison: Comparison, pair: tuple[str, str], looks: Mapping[str, Look]
 ) -> Figure | None:
     """How far latent weights are from deployed ones."""
-    del looks
-    return _draw(comparison, pair, ERROR, "1 − cos²(latent, deployed)")
-
-
-def _draw(comparison: Comparison, pair: tuple[str, str], measure: str, unit: str) -> Figure | None:
+    del looks  # a map has one scale of colours for all rows
     frames = {
         setting.bits: frame
         for setting in comparison.settings
-        if setting[:2] == pair and not (frame := _errors(comparison, setting, measure)).empty
+        if setting[:2] == pair and not (frame := _errors(comparison, setting)).empty
     }
     frames = dict(list(frames.items())[:MOST_PANELS])
     rows = [
@@ -55,8 +42,8 @@ def _draw(comparison: Comparison, pair: tuple[str, str], measure: str, unit: str
     if not frames:
         return None
     layers = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
-    figure = _map(frames, layers, unit)
-    words = f"{pair[0]} on {pair[1]}: {WORDS[measure]} at the end, mean of seeds"
+    figure = _map(frames, layers)
+    words = f"{pair[0]} on {pair[1]}: latent-to-code error of weights at the end, mean of seeds"
     if zero:
         words += "\n" + textwrap.fill(f"0 in every layer: {', '.join(zero)}", 80)
     figure.suptitle(words)
@@ -67,7 +54,7 @@ def _is_zero(frame: pd.DataFrame, label: str) -> bool:
     return label not in frame.index or not frame.loc[label].fillna(0).any()
 
 
-def _map(frames: Mapping[str, pd.DataFrame], layers: list[str], unit: str) -> Figure:
+def _map(frames: Mapping[str, pd.DataFrame], layers: list[str]) -> Figure:
     heights = [max(len(frame), 2) for frame in frames.values()]
     width = min(max(6.5, 3.0 + 0.24 * len(layers)), 14.0)
     figure = new_figure(width, 2.4 + sum(0.2 * height + 0.35 for height in heights))
@@ -87,7 +74,7 @@ def _map(frames: Mapping[str, pd.DataFrame], layers: list[str], unit: str) -> Fi
     figure.colorbar(
         image,
         ax=grid.ravel().tolist(),
-        label=unit,
+        label="1 − cos²(latent, deployed)",
         fraction=0.05,
         pad=0.02,
         extend="max" if largest > top else "neither",
@@ -95,14 +82,20 @@ def _map(frames: Mapping[str, pd.DataFrame], layers: list[str], unit: str) -> Fi
     return figure
 
 
-def _errors(comparison: Comparison, setting: Setting, measure: str) -> pd.DataFrame:
+def _last(comparison: Comparison, result: TrialResult) -> dict[str, float]:
+    found = comparison.traces.layers(result, ERROR)
+    last = found[found["epoch"] == found["epoch"].max()]
+    return dict(zip(last["layer"], last["value"], strict=True))
+
+
+def _errors(comparison: Comparison, setting: Setting) -> pd.DataFrame:
     """Mean over seeds; a row of the report in each row, a layer in each column."""
     rows = {}
     for label in comparison.labels:
         group = comparison.groups.get((label, setting))
         if group is None or group.is_float:
             continue
-        found = pd.DataFrame([result.layers.get(measure, {}) for result in group.done.values()])
+        found = pd.DataFrame([_last(comparison, result) for result in group.done.values()])
         if not found.empty:
             rows[label] = found.mean()
     order = dict.fromkeys(layer for row in rows.values() for layer in row.index)

@@ -35,16 +35,17 @@ def draw_scatter(
         return None
     rows = [label for label in labels if any(label == drawn for drawn, _ in found)]
     bits = [s.bits for s in panels if any(s.bits == drawn for _, drawn in found)]
-    figure = new_figure(1.5 + 1.75 * len(bits), 1.3 + 1.3 * len(rows))
+    figure = new_figure(2.4 + 1.6 * len(bits), 1.3 + 1.25 * len(rows))
     grid = figure.subplots(len(rows), len(bits), sharex=True, sharey=True, squeeze=False)
     for line, label in zip(grid, rows, strict=True):
         for axes, width in zip(line, bits, strict=True):
             if (label, width) in found:
                 _draw(axes, found[label, width], looks[label])
             else:
-                axes.set_visible(False)
-        line[0].set_visible(True)
-        line[0].set_ylabel(wrapped(label), fontsize=8)
+                axes.set_axis_off()
+        line[-1].text(
+            1.04, 0.5, wrapped(label), transform=line[-1].transAxes, fontsize=8, va="center"
+        )
     for axes, width in zip(grid[0], bits, strict=True):
         axes.set_title(width)
     figure.supxlabel("predicted change of the loss (standard deviations)", fontsize=9)
@@ -53,7 +54,7 @@ def draw_scatter(
         figure,
         pair,
         "does the gradient foretell flips?",
-        "dashed: y = x; line: fit; sets of 1 % of codes; what lies beyond 4 stands on the edge",
+        "dashed: y = x; line: fit; beyond 4: on the edge",
     )
     return figure
 

@@ -55,7 +55,7 @@ def draw_waterfall(
         for _, words, colour, marker in STAGES
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    how = "change from the training forward on held-out images; bars: 95 %"
+    how = "change from the training forward, held-out images; bars: 95 %"
     how += f"\nexactly 0 throughout: {', '.join(zero)}" if zero else ""
     titled(figure, pair, "what hard values cost", how)
     return figure

@@ -13,7 +13,7 @@ from qbench.reporting.document import Figure
 from qbench.reporting.figure_accuracy import draw_accuracy
 from qbench.reporting.figure_curves import draw_curves
 from qbench.reporting.figure_epochs import EPOCH_MAPS, draw_epochs
-from qbench.reporting.figure_layers import draw_gap, draw_latent_error
+from qbench.reporting.figure_layers import draw_latent_error
 from qbench.reporting.figure_map import draw_map
 from qbench.reporting.figure_scales import draw_scales
 from qbench.reporting.figure_scatter import draw_scatter
@@ -44,7 +44,6 @@ class Kind(NamedTuple):
 COMPARING = (
     Kind("accuracy", draw_accuracy, "Deployed test accuracy over bits"),
     Kind("curves", draw_curves, "Learning curves"),
-    Kind("gap", draw_gap, "Train-to-deploy gap of each layer"),
     Kind("latent-error", draw_latent_error, "Latent-to-code error of each layer"),
 )
 DIAGNOSING = (

@@ -1,6 +1,6 @@
 """The head of a report and its end: the grid, what ran, what it cost, on what."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,9 +62,10 @@ def states(comparison: Comparison) -> str:
 
 
 def _cost(comparison: Comparison) -> str:
-    phases: Counter[str] = Counter()
+    phases: defaultdict[str, float] = defaultdict(float)
     for found in comparison.trials.values():
-        phases.update(found.seconds)
+        for phase, seconds in found.seconds.items():
+            phases[phase.split("/")[0]] += seconds
     total = sum(phases.values())
     if not total:
         return "no time is recorded"

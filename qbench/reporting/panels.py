@@ -13,7 +13,7 @@ from qbench.reporting.style import Look, wrapped
 
 __all__ = ["MOST_BITS", "MOST_ROWS", "below_title", "handles", "of_pair", "shared_labels", "titled"]
 
-LETTERS = 11.5
+LETTERS = 12.5
 """Of a title in an inch."""
 MOST_BITS, MOST_ROWS = 4, 12
 """Panels beside and below each other; more cannot be read."""

@@ -109,11 +109,6 @@ def _parts(
     yield Heading("Comparison")
     yield from comparison_tables(comparison, footnotes)
     yield from (figure for _, figure in figures)
-    if figures and not any(kind == "gap" for kind, _ in figures):
-        yield Text(
-            "The train-to-deploy gap of weights is not drawn: it is 0 in every layer of every row, "
-            "or was not measured."
-        )
     if len(comparison.pairs) > MOST_PAIRS and figures:
         yield Text(
             f"Figures show the first {MOST_PAIRS} of {len(comparison.pairs)} pairs of model and "

@@ -10,7 +10,13 @@ import pyarrow.compute as pc
 from qbench.reporting.collect import TrialResult
 from qbench.store import TrialFolder
 
-__all__ = ["Traces"]
+__all__ = ["LAYER_MEASURES", "Traces"]
+
+LAYER_MEASURES = (
+    "discretization/latent_error", "discretization/train_deploy_gap",
+    "gradient/flip_set_r_1pct", "dynamics/oscillation_rate", "dynamics/flip_rate",
+)  # fmt: skip
+"""What is drawn of single layers; a file is read once for all of them."""
 
 
 class Traces:
@@ -21,18 +27,19 @@ class Traces:
         self.results = results
         self.damaged: dict[str, None] = {}
         """Names of trials of which a table could not be read; their drawings lack it."""
-        self._layers: dict[tuple[str, tuple[str, ...]], pd.DataFrame] = {}
+        self._layers: dict[str, pd.DataFrame] = {}
 
-    def layers(self, result: TrialResult, names: Sequence[str]) -> pd.DataFrame:
-        """Values of some measures by layer and epoch.
+    def layers(self, result: TrialResult, name: str) -> pd.DataFrame:
+        """The values of one of ``LAYER_MEASURES`` by layer and epoch.
 
         Returns:
             Columns ``epoch``, ``layer``, ``name``, ``value``, in the order of the file.
         """
-        key = (result.trial.name, tuple(names))
-        if key not in self._layers:
-            self._layers[key] = self._read(result, "layers.parquet", names, ("value",))
-        return self._layers[key]
+        trial = result.trial.name
+        if trial not in self._layers:
+            self._layers[trial] = self._read(result, "layers.parquet", LAYER_MEASURES, ("value",))
+        found = self._layers[trial]
+        return found[found["name"] == name]
 
     def points(self, result: TrialResult, name: str) -> pd.DataFrame:
         """The points of one name at their last measurement.

@@ -7,6 +7,7 @@ import pytest
 from synthetic_results import make_trial, write_trial
 
 from qbench.reporting.collect import read_trial
+from qbench.reporting.traces import Traces
 from qbench.store import Failure, Row, TrialFolder
 from qbench.study.trial import Trial
 
@@ -19,8 +20,10 @@ def test_a_finished_trial_is_read(tmp_path: Path) -> None:
     assert found.state == "done"
     assert found.final["test/accuracy"] == (20, 0.9)
     assert found.final["test/gap"] == (20, 0.02)
-    # The last measurement, not the 0.9 of epoch 0; the network's order, not the alphabet's.
-    assert list(found.layers["discretization/train_deploy_gap"].items()) == [("b", 0.1), ("a", 0.3)]
+    # In the network's order, not the alphabet's.
+    gap = Traces(tmp_path).layers(found, "discretization/train_deploy_gap")
+    rows = list(zip(gap["epoch"], gap["layer"], gap["value"], strict=True))
+    assert rows == [(0, "b", 0.9), (0, "a", 0.9), (20, "b", 0.1), (20, "a", 0.3)]
     assert found.final["discretization/train_deploy_gap"] == (20, pytest.approx(0.2))
     assert found.seconds["train"] == pytest.approx(7.0)
     assert len(found.curves["validation/accuracy"]) == 20  # epochs of a synthetic trial

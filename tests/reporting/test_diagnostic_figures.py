@@ -58,7 +58,9 @@ def test_nothing_is_drawn_of_a_study_without_diagnostics(tmp_path: Path) -> None
 
 def test_the_chapter_of_a_report(tmp_path: Path) -> None:
     plan = diagnostics_plan(seeds=(0,), bits=("W1A1",))
-    fill_diagnosed(tmp_path / "results", plan, only=("gradient/", "discretization/"))
+    fill_diagnosed(
+        tmp_path / "results", plan, only=("gradient/flip_set_r_1pct", "discretization/train")
+    )
     report = write_report(plan, tmp_path / "results", tmp_path / "report", ("markdown",), {})
     text = (report.folder / "report.md").read_text()
     assert text.count("## Diagnostics\n") == 1

@@ -44,7 +44,7 @@ def test_every_file_is_named_and_there(report: Report) -> None:
     written = {path for path in report.folder.rglob("*") if path.is_file()}
     assert written == set(report.files)
     figures = [name for name in names if name.endswith(".png")]
-    assert len(figures) == 5  # accuracy, curves, gap, latent error, and the gap over epochs
+    assert len(figures) == 4  # accuracy, curves, latent error, and the gap over epochs
     assert {name.replace(".png", ".pdf") for name in figures} <= names
 
 
