@@ -9,7 +9,9 @@ from qbench.registry import diagnostics
 __all__ = ["flip_efficiency"]
 
 
-@diagnostics.register("flip_efficiency", unit="1", tracked=("dynamics/flip_efficiency",))
+@diagnostics.register(
+    "flip_efficiency", window=True, unit="1", tracked=("dynamics/flip_efficiency",)
+)
 def flip_efficiency(measurement: Measurement) -> Iterator[Reading]:
     """Net over gross movement of the codes in the last steps of the epoch.
 

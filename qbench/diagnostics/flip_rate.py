@@ -11,7 +11,9 @@ from qbench.registry import diagnostics
 __all__ = ["flip_rate"]
 
 
-@diagnostics.register("flip_rate", unit="share of codes", tracked=("dynamics/flip_rate",))
+@diagnostics.register(
+    "flip_rate", window=True, unit="share of codes", tracked=("dynamics/flip_rate",)
+)
 def flip_rate(measurement: Measurement) -> Iterator[Reading]:
     """Share of codes that one optimizer step changes, and the net share since last measured.
 

@@ -9,7 +9,9 @@ from qbench.registry import diagnostics
 __all__ = ["oscillation"]
 
 
-@diagnostics.register("oscillation", unit="share of codes", tracked=("dynamics/oscillation_rate",))
+@diagnostics.register(
+    "oscillation", window=True, unit="share of codes", tracked=("dynamics/oscillation_rate",)
+)
 def oscillation(measurement: Measurement, *, threshold: float = 0.02) -> Iterator[Reading]:
     """Share of codes that go back against their last change, per step and as a share of weights.
 

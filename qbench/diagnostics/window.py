@@ -50,6 +50,7 @@ def places(quantizer: Quantizer, weight: Tensor) -> Tensor:
     """Each code's place in the order of the level values, int16, of the weight's shape."""
     codes, codebook = quantizer.codes(weight)
     order = codebook.argsort(dim=-1, stable=True).argsort(-1)
+    codes = codes.clamp(0, codebook.shape[-1] - 1)  # of NaN they are none; that run ends soon
     return decode(codes, order).to(torch.int16)
 
 

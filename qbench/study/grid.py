@@ -116,13 +116,11 @@ class Grid:
 
 
 def _checked_diagnostics(settings: DiagnosticsSettings) -> DiagnosticsSettings:
-    """The settings in an order of their own, each diagnostic with its options checked."""
+    """The settings in an order of their own, options checked; of equal names the last counts."""
     found = {}
     for index, entry in enumerate(settings.of):
-        path = ("diagnostics", "of", index)
         component = Component(name=entry.name, options=entry.options)
+        path = ("diagnostics", "of", index)
         options = checked(registry.diagnostics, component, path).options
-        if entry.name in found:
-            raise SettingError(path, f"'{entry.name}' is listed twice; leave one out")
         found[entry.name] = entry.model_copy(update={"options": options})
     return settings.model_copy(update={"of": tuple(found[name] for name in sorted(found))})

@@ -1,5 +1,6 @@
 """What a study file may say: typed, frozen values; an unknown key or a wrong type is an error."""
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -219,7 +220,7 @@ class DiagnosticsSettings(Settings):
     of: tuple[DiagnosticEntry, ...] = tuple(
         DiagnosticEntry.model_validate(entry) for entry in BUNDLES["economy"]
     )
-    """Diagnostics, or the name of a bundle: ``economy``, ``standard``, ``full``, ``none``."""
+    """Diagnostics and bundles of them: ``economy``, ``standard``, ``full``; later ones count."""
     images: PositiveInt = 256
     """Training images of the diagnostic batch, the same for every trial."""
     window: PositiveInt = 20
@@ -233,8 +234,11 @@ class DiagnosticsSettings(Settings):
         if isinstance(of, str):
             if of not in BUNDLES:
                 raise ValueError(unknown("bundle of diagnostics", of, BUNDLES))
-            of = BUNDLES[of]
-        return {**value, "of": tuple(of)} if isinstance(of, list | tuple) else value  # type: ignore[dict-item]
+            of = [of]
+        if not isinstance(of, list | tuple):
+            return value
+        lists = (BUNDLES.get(one, (one,)) if isinstance(one, str) else (one,) for one in of)
+        return {**dict(value), "of": tuple(itertools.chain.from_iterable(lists))}  # type: ignore[call-overload]
 
 
 class Resources(Settings):

@@ -12,11 +12,14 @@ from qbench.deployment.reestimate import reestimate_batch_norm
 from qbench.diagnostics.contract import Measurement
 from qbench.diagnostics.measure import Chosen, measure
 from qbench.diagnostics.probe import Probe
+from qbench.diagnostics.window import Window
 from qbench.models.evaluation import evaluate
 from qbench.models.layers import quantized_layers
 from qbench.quantizers.contract import Progress
+from qbench.registry import diagnostics
 from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
 from qbench.study.fingerprint import fingerprint
+from qbench.study.schema import DiagnosticEntry
 from qbench.study.trial import Trial
 from qbench.training.checkpoint import State, load_checkpoint, save_checkpoint
 from qbench.training.clock import PhaseClock
@@ -69,6 +72,11 @@ class Run:
             made = self.experiment
             state = load_checkpoint(self.folder, self.code, made.model, made.optimizers)
         self.state = state or State()
+        self.window = Window(
+            made.model,
+            length=trial.diagnostics.window,
+            steps_per_epoch=made.loader.steps_per_epoch,
+        )
         self.saved_at = time.monotonic()
         if state is None:
             self._measure()
@@ -76,15 +84,18 @@ class Run:
     def train_epoch(self) -> list[Row]:
         """Train to the end of the running epoch, measure, and return the epoch's rows."""
         state, loader, engine = self.state, self.experiment.loader, self.experiment.engine
-        first_row = len(state.history)
+        first_row, watched = len(state.history), self._watched()
         with self.clock.phase("train"):
             self.experiment.model.train()
+            if state.batch == 0:
+                self._watch(watched)
             for images, labels in loader.training(state.epoch, state.batch):
                 loss, correct = engine.step(images, labels, self._progress())
                 state.loss_sum = state.loss_sum + loss * len(labels)
                 state.correct = state.correct + correct
                 state.images += len(labels)
                 state.batch += 1
+                self._watch(watched)
                 if time.monotonic() - self.saved_at > self.site.checkpoint_seconds:
                     self.save()
             mean_loss, accuracy = state.end_epoch()
@@ -152,10 +163,24 @@ class Run:
             self._add("validation/loss", loss)
             self._add("validation/accuracy", accuracy)
 
+    def _due(self, epoch: int) -> list[DiagnosticEntry]:
+        epochs = self.trial.training.epochs
+        return [one for one in self.trial.diagnostics.of if one.due(epoch, epochs)]
+
+    def _watched(self) -> bool:
+        """Whether what is due at the end of the running epoch needs its last steps."""
+        due = self._due(self.state.epoch + 1)
+        return any(diagnostics.entry(one.name).facts.get("window", False) for one in due)
+
+    def _watch(self, watched: bool) -> None:
+        if watched:
+            with self.clock.phase("diagnose"):
+                left = self.experiment.loader.steps_per_epoch - self.state.batch
+                self.window.see(self.state.memory, left)
+
     def _measure(self) -> None:
         model, state, wanted = self.experiment.model, self.state, self.trial.diagnostics
-        layers = tuple(quantized_layers(model))
-        due = [one for one in wanted.of if one.due(state.epoch, self.trial.training.epochs)]
+        layers, due = tuple(quantized_layers(model)), self._due(state.epoch)
         if not due or not layers:
             return
         with self.clock.phase("diagnose"):

@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from qbench.diagnostics.contract import Measurement
-from qbench.diagnostics.measure import measure
+from qbench import diagnose
 from qbench.models.convert import initialize, quantize
 from qbench.quantizers.lsq import LSQ
 from qbench.quantizers.metaquant import MetaQuant
@@ -26,8 +25,7 @@ def network(weights: type, activations: type) -> nn.Module:
 
 
 def readings(model: nn.Module) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
-    measurement = Measurement(model=model, epoch=1, held_out=lambda: [])
-    rows, layers = measure(["method_readings"], measurement, seed=0)
+    rows, layers, _ = diagnose(model, (torch.randn(5, 4), torch.arange(5) % 3), ["method_readings"])
     return {row.name: row.value for row in rows}, {(r.layer, r.name): r.value for r in layers}
 
 
@@ -44,7 +42,7 @@ def test_metaquant_tells_its_gain() -> None:
     _, layers = readings(model)
     network_of = model[0].weight_quantizer.network
     # f(1) of a linear f without bias is the number that it multiplies gradients with
-    gain = float(network_of(torch.ones(1))[0])
+    gain = network_of(torch.ones(1))[0].item()
     for name in "01":  # one network for all layers
         assert abs(layers[name, "weight/gain"] - gain) < 1e-6  # float32 rounding of 100 products
 

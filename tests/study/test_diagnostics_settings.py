@@ -22,6 +22,16 @@ def test_a_bundle_is_named_alone_or_beside_other_settings(make_study: Make) -> N
     assert make_study(diagnostics="none").diagnostics.of == ()
 
 
+def test_what_follows_a_bundle_replaces_its_own(make_study: Make) -> None:
+    settings = {"of": ["standard", {"name": "flip_sets", "layers": 2}, "curvature"]}
+    plan = expand(make_study(diagnostics=settings))
+    of = next(cell.trial.diagnostics.of for cell in plan.cells if not cell.is_float)
+    found = {entry.name: entry for entry in of}
+    assert found["flip_sets"].layers == 2
+    assert found["flip_descent"].layers == 5
+    assert set(found) == {one["name"] for one in BUNDLES["standard"]} | {"curvature"}
+
+
 def test_each_bundle_holds_the_one_before() -> None:
     names = [{one["name"] for one in BUNDLES[name]} for name in ("economy", "standard", "full")]
     assert names[0] < names[1] < names[2]
@@ -53,7 +63,6 @@ def test_when_a_diagnostic_is_due(entry: dict[str, int], epochs: int, due: list[
     [
         ("ecnomy", "there is no bundle of diagnostics 'ecnomy'; did you mean 'economy'?"),
         ({"of": ["flip_set"]}, "there is no diagnostic 'flip_set'; did you mean 'flip_sets'?"),
-        ({"of": ["flip_sets", "flip_sets"]}, "'flip_sets' is listed twice"),
         ({"of": [{"name": "flip_sets", "every": 1, "checkpoints": 3}]}, "both every and checkp"),
         ({"of": [{"name": "flip_sets", "options": {"stes": 3}}]}, "'stes'"),
         ({"of": [{"name": "flip_sets", "layers": 0}]}, "0 is not allowed"),

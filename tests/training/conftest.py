@@ -17,6 +17,10 @@ DATA = TrialData(
 TRAINING = Training(
     epochs=3, batch=16, optimizer=Optimizer(learning_rate=0.1), reestimation_batches=2
 )
+DIAGNOSTICS = DiagnosticsSettings.model_validate(
+    {"of": ["economy", {"name": "flip_sets", "checkpoints": 3, "layers": 2, "options": {"sets": 4}},
+            {"name": "output_gap", "checkpoints": 1}], "images": 32}
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +44,7 @@ def make_trial() -> Callable[..., Trial]:
             "bits": bits,
             "seed": 0,
             "training": TRAINING,
-            "diagnostics": DiagnosticsSettings.model_validate("standard"),
+            "diagnostics": DIAGNOSTICS,
         }
         return Trial(**(settings | changes))
 

@@ -19,7 +19,7 @@ from qbench.training.run import run_trial
 from qbench.training.setup import float_network, prepare_experiment, quantized
 from qbench.training.site import Site
 
-SAME = ("trial.json", "history.parquet", "layers.parquet", "deployed.safetensors")
+SAME = ("trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors")
 MakeTrial = Callable[..., Trial]
 
 
@@ -49,15 +49,23 @@ def test_a_trial_learns_and_leaves_every_file(site: Site, make_trial: MakeTrial)
     assert values[3, "test/accuracy"] > 0.8  # four classes: 0.25 by chance
     assert values[3, "train/loss"] < values[1, "train/loss"]
     assert {(epoch, "validation/accuracy") for epoch in (1, 2, 3)} <= set(values)
-    assert (0, "quantization_error") in values  # before training, after epoch 2, and at the end
-    measured = {epoch for epoch, name in values if name == "discretization_error"}
-    assert measured == {0, 2, 3}
-    assert (0, "code_changes") not in values  # there is nothing to compare with
+
+    def measured(name: str) -> set[int]:
+        return {epoch for epoch, found in values if found == name}
+
+    assert measured("discretization/latent_error") == {0, 1, 2, 3}  # each epoch
+    assert measured("gradient/flip_set_r_1pct") == {0, 2, 3}  # three checkpoints; 1.5 is 2
+    assert measured("dynamics/flip_rate") == {1, 2, 3}  # the window is at an epoch's end
     layers = folder.read_table("layers.parquet").to_pylist()
-    mean = [row["value"] for row in layers if row["epoch"] == 3 and row["name"] == "code_changes"]
-    assert sum(mean) / len(mean) == pytest.approx(values[3, "code_changes"])
+    rates = [
+        row["value"] for row in layers if row["epoch"] == 3 and row["name"] == "dynamics/flip_rate"
+    ]
+    assert sum(rates) / len(rates) == pytest.approx(values[3, "dynamics/flip_rate"])
+    points = folder.read_table("points.parquet").to_pylist()
+    assert {row["epoch"] for row in points if row["name"] == "gradient/flip_set_1pct"} == {0, 2, 3}
     phases = {row["phase"] for row in folder.read_table("seconds.parquet").to_pylist()}
     assert {"setup", "train", "validate", "diagnose", "checkpoint", "deploy", "test"} <= phases
+    assert "diagnose/flip_sets" in phases
     assert folder.read_json("trial.json")["trial"] == trial.model_dump(mode="json")
 
 
