@@ -128,17 +128,19 @@ def correlation_table(comparison: Comparison) -> Table | None:
     counts = [len(block[0]) for own in kept.values() for block in own.values()]
     columns = [("pooled" if len(used) > 1 else place(used[0]),), *((place(s),) for s in shown)]
     notes = _notes(len(used), len(rows), constant)
-    return Table("correlations", _caption(min(counts)), "diagnostic", columns, rows, notes=notes)
+    return Table(
+        "correlations", _caption(min(counts), len(used)), "diagnostic", columns, rows, notes=notes
+    )
 
 
-def _caption(fewest: int) -> str:
+def _caption(fewest: int, settings: int) -> str:
+    pooled = " Pooled: both sides are ranked inside their setting." if settings > 1 else ""
     smallest = 2 / math.factorial(min(fewest, 20))
     return (
         "Spearman's rank correlation of each diagnostic, at its last measurement, with deployed "
         "test accuracy, over runs (trials of quantized rows): value, 95 % bootstrap interval over "
         f"runs, number of runs. With {fewest} runs, the fewest in a setting here, the smallest "
-        f"attainable two-sided p of a permutation test is {smallest:.1g}. "
-        "Pooled: both sides are ranked inside their setting."
+        f"attainable two-sided p of a permutation test is {smallest:.1g}.{pooled}"
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from qbench.reporting.compare import Comparison, Group
 from qbench.reporting.diagnosis import GAPS, PREDICTION
@@ -114,7 +115,7 @@ def _draw(
     layers = list(dict.fromkeys(name for found in maps.values() for name in found.index))
     low, high, least, most = _limits(maps, drawn)
     tall = min(max(0.8, 0.14 * len(layers)), 1.5)
-    figure = new_figure(2.4 + 1.7 * len(bits), 1.5 + (tall + 0.12) * len(rows))
+    figure = new_figure(max(2.4 + 1.7 * len(bits), 4.8), 1.5 + (tall + 0.12) * len(rows))
     grid = figure.subplots(len(rows), len(bits), sharex=True, sharey=True, squeeze=False)
     for line, label in zip(grid, rows, strict=True):
         for axes, width in zip(line, bits, strict=True):
@@ -170,3 +171,4 @@ def _name(grid: np.ndarray, layers: list[str], bits: list[str]) -> None:
         line[0].set_ylim(len(layers), 0)
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -29,7 +29,7 @@ LEFT, RIGHT = -58.0, 12.0
 STRIP = (-92.0, -62.0)
 """Where gaps of exactly 0 stand, on the axis of dB."""
 LOW, HIGH = 0.008, 2.2
-AREAS = (22.0, 240.0)
+AREAS = (22.0, 180.0)
 """Of the markers, in square points, for no error and for the largest."""
 
 

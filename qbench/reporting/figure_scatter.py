@@ -35,7 +35,7 @@ def draw_scatter(
         return None
     rows = [label for label in labels if any(label == drawn for drawn, _ in found)]
     bits = [s.bits for s in panels if any(s.bits == drawn for _, drawn in found)]
-    figure = new_figure(2.4 + 1.6 * len(bits), 1.3 + 1.25 * len(rows))
+    figure = new_figure(max(2.4 + 1.6 * len(bits), 4.8), 1.3 + 1.25 * len(rows))
     grid = figure.subplots(len(rows), len(bits), sharex=True, sharey=True, squeeze=False)
     for line, label in zip(grid, rows, strict=True):
         for axes, width in zip(line, bits, strict=True):

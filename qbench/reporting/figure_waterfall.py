@@ -52,7 +52,8 @@ def draw_waterfall(
             axes.tick_params(labelbottom=True)
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="", label=words)
-        for _, words, colour, marker in STAGES
+        for name, words, colour, marker in STAGES
+        if any(group.values(name).size for groups in panels.values() for group in groups)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     how = "change from the training forward, held-out images; bars: 95 %"
