@@ -6,6 +6,7 @@
       layers.parquet        epoch, layer, name, value
       points.parquet        epoch, layer, name, x, y: scatters and curves of diagnostics
       deployed.safetensors  integer codes, codebooks and what stayed in float
+      audit.json            distinct values of each tensor, what stayed float, whether it is k-bit
       seconds.parquet       epoch, phase, seconds, ended (Unix time)
       environment.json      versions, commit, machine, device, peak memory
       checkpoint.pt         the state to continue from
@@ -38,7 +39,7 @@ __all__ = [
 Status = Literal["missing", "partial", "failed", "done"]
 RESULT_FILES = (
     "trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors",
-    "seconds.parquet", "environment.json",
+    "audit.json", "seconds.parquet", "environment.json",
 )  # fmt: skip
 
 

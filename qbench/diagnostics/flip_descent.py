@@ -1,7 +1,6 @@
 """G4: does the optimizer's own update lower the deployed loss, at a given number of code moves?"""
 
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -9,9 +8,10 @@ from torch import Tensor
 from qbench.diagnostics.contract import Measurement, Reading
 from qbench.diagnostics.flips import flips, percent
 from qbench.diagnostics.probe import Probe
+from qbench.models.layers import QuantLayer
 from qbench.registry import diagnostics
 
-__all__ = ["flip_descent", "scale_to_changes", "update_direction"]
+__all__ = ["flip_descent", "scale_to_changes"]
 
 _BISECTIONS = 32  # 28 e-folds / 2^32: as fine as float32 tells steps apart
 
@@ -20,77 +20,79 @@ _BISECTIONS = 32  # 28 e-folds / 2^32: as fine as float32 tells steps apart
     "flip_descent",
     window=True,
     unit="1",
-    tracked=("gradient/descent_ratio_1pct", "gradient/descent_z_1pct"),
+    tracked=("gradient/descent_ratio_1pct", "gradient/update_z_1pct"),
 )
 def flip_descent(
     measurement: Measurement,
     *,
     sets: int = 64,
     shares: tuple[float, ...] = (0.002, 0.01, 0.05),
-    along: Literal["update", "gradient"] = "update",
 ) -> Iterator[Reading]:
-    """Actual over predicted decrease of the deployed loss along the optimizer's update.
+    """Actual over predicted decrease of the deployed loss, along the gradient and the update.
 
-    Formula: u is the last update of the latents theta, or -g where none is kept or with
-    ``along: gradient``; t is such that a share p of the layer's codes differs between theta and
-    theta + t u;  dW = W(theta + t u) - W(theta);
+    Formula: u is -g (``descent_…``), or what the optimizer added to the latents theta in the last
+    steps of the epoch (``update_…``, the study's ``window``); t is such that a share p of the
+    layer's codes differs between theta and theta + t u;  dW = W(theta + t u) - W(theta);
     ratio = (F(theta) - F(theta + t u)) / (-gamma . dW),
     z = (F(theta) - F(theta + t u)) / sd of the loss's changes over random flip sets of that size.
 
     Meaning: the ratio is that of trust regions: 1 says that the loss falls as the gradient
     promises, below 0 that it rises where the method believes it falls. z says how much better the
-    method's choice of codes is than a random one.
+    method's choice of codes is than a random one; below 0 the loss rises.
 
-    Range: any; 1 is ideal for the ratio, and z large.
+    Range: any; 1 is ideal for the ratio, and z large. A ratio is given only where the promise
+    exceeds one sd of those of random flip sets: below, it would be of any size.
 
-    Cost: one forward from the layer on, for each layer and share, and the flip sets' K where
+    Cost: two forwards from the layer on, for each layer and share, and the flip sets' K where
     ``flip_sets`` did not compute them.
 
-    Misleads: the last update carries momentum, weight decay and the noise of its minibatch, which
-    late in training is most of it: then z is near 0 or below, and the ratio, which would be of any
-    size, is given only where the promise exceeds one sd of those of the flip sets. A layer moves
-    alone, in training all do.
+    Misleads: the update carries momentum, weight decay and the noise of its minibatches, which late
+    in training is most of it, so that its z is near 0 or below. A direction that promises a rise
+    (a negated gradient) and keeps it has a ratio above 0 and a z below. A layer moves alone, in
+    training all do.
 
     Source: the ratio, Conn, Gould, Toint, Trust-Region Methods, SIAM 2000; at equal numbers of code
     moves, this project's.
     """
-    probe = measurement.probe
     for name in measurement.layers:
-        if probe.layers[name].weight_quantizer is None:
+        layer = measurement.probe.layers[name]
+        if layer.weight_quantizer is None:
             continue
-        direction = update_direction(
-            probe.layers[name].weight.detach(),
-            measurement.memory.get(f"window/update/{name}") if along == "update" else None,
-            probe.gradients[name].latent,
-        )
-        for share in shares:
-            found = _descend(probe, name, direction, share)
-            if found is None:
+        directions = {"descent": -measurement.probe.gradients[name].latent}
+        update = measurement.memory.get(f"window/update/{name}")
+        if update is not None:
+            directions["update"] = update.to(layer.weight.device)
+        for what, direction in directions.items():
+            yield from _along(measurement.probe, name, what, direction, shares, sets)
+
+
+def _along(
+    probe: Probe, name: str, what: str, direction: Tensor, shares: Sequence[float], sets: int
+) -> Iterator[Reading]:
+    spreads = [[part.std(ddof=1) for part in flips(probe, name, p, sets)] for p in shares]
+    weights = [_moved(probe.layers[name], direction, share) for share in shares]
+    with probe.suffix(name) as suffix:
+        for share, weight, (expected, actual) in zip(shares, weights, spreads, strict=True):
+            if weight is None:
                 continue
-            decrease, promised = found
-            expected, actual = (part.std(ddof=1) for part in flips(probe, name, share, sets))
+            decrease = -suffix.loss(weight)
+            moved = weight.double() - suffix.weight.double()
+            promised = -(probe.gradients[name].at_used.double() * moved).sum()
             if bool((promised != 0) & (promised.abs() >= expected)):
-                ratio = f"gradient/descent_ratio_{percent(share)}"
-                yield Reading(name, ratio, decrease / promised)
+                yield Reading(name, f"gradient/{what}_ratio_{percent(share)}", decrease / promised)
             if actual > 0:
-                yield Reading(name, f"gradient/descent_z_{percent(share)}", decrease / actual)
+                yield Reading(name, f"gradient/{what}_z_{percent(share)}", decrease / actual)
 
 
-def update_direction(theta: Tensor, update: Tensor | None, gradient: Tensor) -> Tensor:
-    """The optimizer's last update, or minus the gradient where that says nothing.
-
-    An update near the rounding of the latents, as at the end of a schedule, has no direction.
-
-    Args:
-        theta: The latents.
-        update: What the last step added to them, if it was kept.
-        gradient: g, of their shape.
-    """
-    if update is None:
-        return -gradient
-    update = update.to(theta)
-    rounding = torch.finfo(theta.dtype).eps * theta.norm()
-    return torch.where(update.norm() > 10 * rounding, update, -gradient)
+@torch.no_grad()
+def _moved(layer: QuantLayer, direction: Tensor, share: float) -> Tensor | None:
+    """The deployed weight with a share of its codes changed along a direction, if any t does so."""
+    quantizer, theta = layer.weight_quantizer, layer.weight
+    if quantizer is None:
+        return None
+    wanted = min(max(1, round(share * theta.numel())), theta.numel())
+    scale = scale_to_changes(lambda x: quantizer.codes(x)[0], theta, direction, wanted)
+    return None if scale is None else quantizer.deployed(theta + scale * direction)
 
 
 def scale_to_changes(
@@ -126,23 +128,3 @@ def scale_to_changes(
     missed = torch.stack([(changes(end) - wanted).abs() for end in ends])
     nearest = missed.argmin()
     return ends[nearest] if bool(missed[nearest] <= max(1, 0.1 * wanted)) else None
-
-
-def _descend(
-    probe: Probe, name: str, direction: Tensor, share: float
-) -> tuple[Tensor, Tensor] | None:
-    """The loss's decrease along a direction, and what gamma promises."""
-    layer = probe.layers[name]
-    if layer.weight_quantizer is None:
-        raise TypeError(f"the weight of {name} is not quantized")
-    quantizer, theta = layer.weight_quantizer, layer.weight.detach()
-    wanted = min(max(1, round(share * theta.numel())), theta.numel())
-    with torch.no_grad():
-        scale = scale_to_changes(lambda x: quantizer.codes(x)[0], theta, direction, wanted)
-        if scale is None:
-            return None
-        weight = quantizer.deployed(theta + scale * direction)
-    moved = weight.double() - probe.deployed[name].double()
-    with probe.suffix(name) as suffix:
-        decrease = -suffix.loss(weight)
-    return decrease, -(probe.gradients[name].at_used.double() * moved).sum()

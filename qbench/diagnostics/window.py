@@ -77,7 +77,7 @@ class Window:
     All that it remembers lies in the ``memory`` that is given, which a checkpoint keeps, so that a
     run cut off within a window continues bit for bit. Of each layer with a quantized weight these
     are the entries ``window/<what>/<layer>`` that :func:`seen` tells, and
-    ``window/update/<layer>``, what the epoch's last step added to the latent weight.
+    ``window/update/<layer>``, what the watched steps added to the latent weight.
 
     A step costs two calls of ``codes`` a layer, and does not wait for the device.
     """
@@ -126,6 +126,7 @@ class Window:
         fresh = {
             "start": now,
             "codes": now,
+            "origin": weight.clone(),
             "direction": torch.zeros_like(now, dtype=torch.int8),
             "frequency": torch.zeros_like(now, dtype=torch.float32),
             "events": torch.zeros(len(_EVENTS), dtype=torch.int64, device=now.device),
@@ -158,6 +159,7 @@ class Window:
     @staticmethod
     def _close(memory: dict[str, Tensor], name: str, weight: Tensor) -> None:
         # What only a next step would need goes, so that checkpoints stay small.
-        latent = memory.pop(f"window/latent/{name}", weight)
-        memory[f"window/update/{name}"] = weight.detach() - latent.to(weight.device)
-        memory.pop(f"window/direction/{name}")
+        origin = memory.pop(f"window/origin/{name}").to(weight.device)
+        memory[f"window/update/{name}"] = weight.detach() - origin
+        for what in ("latent", "direction"):
+            memory.pop(f"window/{what}/{name}", None)

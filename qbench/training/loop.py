@@ -6,15 +6,16 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from qbench.deployment.audit import audit_report
 from qbench.deployment.freeze import freeze, save_deployed
 from qbench.deployment.load import load_deployed
-from qbench.deployment.reestimate import reestimate_batch_norm
 from qbench.diagnostics.contract import Measurement
 from qbench.diagnostics.measure import Chosen, measure
 from qbench.diagnostics.probe import Probe
 from qbench.diagnostics.window import Window
 from qbench.models.evaluation import evaluate
 from qbench.models.layers import quantized_layers
+from qbench.models.reestimate import reestimate_batch_norm
 from qbench.quantizers.contract import Progress
 from qbench.registry import diagnostics
 from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
@@ -117,6 +118,9 @@ class Run:
             data = save_deployed(freeze(self.experiment.model))
             self.folder.write("deployed.safetensors", data)
             deployed = placed(load_deployed(data, self._fresh_network()), self.site)
+            few, bits = loader.diagnostic(16)[0], self.trial.bits
+            report = audit_report(data, deployed, few, bits.weight, bits.activation)
+            self.folder.write_json("audit.json", report)
         with self.clock.phase("test"):
             loss, accuracy = evaluate(deployed, loader.test(), "deployed")
             _, trained = evaluate(self.experiment.model, loader.test(), "training")

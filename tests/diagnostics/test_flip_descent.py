@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from qbench.diagnostics.contract import Measurement
-from qbench.diagnostics.flip_descent import scale_to_changes, update_direction
+from qbench.diagnostics.flip_descent import scale_to_changes
 from qbench.diagnostics.flips import flips
 from qbench.diagnostics.measure import Chosen, measure
 from qbench.diagnostics.probe import Probe
@@ -45,7 +45,9 @@ def values(probe: Probe, update: Tensor | None = None, **options: object) -> dic
         memory=memory,
     )
     found = measure([Chosen("flip_descent", options)], measurement).network
-    return {row.name.removeprefix("gradient/descent_"): row.value for row in found}
+    along = "descent" if update is None else "update"
+    ours = [row for row in found if row.name.startswith(f"gradient/{along}_")]
+    return {row.name.removeprefix(f"gradient/{along}_"): row.value for row in ours}
 
 
 def gradient(probe: Probe) -> Tensor:
@@ -114,7 +116,6 @@ def test_the_optimizers_update_is_followed_whatever_its_length() -> None:
     torch.manual_seed(1)
     elsewhere = values(probe, torch.randn_like(gradient(probe)), sets=8)
     assert elsewhere["z_5pct"] < along["z_5pct"] / 2
-    assert values(probe, torch.randn_like(gradient(probe)), sets=8, along="gradient") == along
 
 
 def test_a_promise_no_larger_than_a_random_sets_has_no_ratio() -> None:
@@ -139,13 +140,6 @@ def test_going_up_loses() -> None:  # T15: the negated gradient
     assert up["z_1pct"] < -3
     assert down["ratio_1pct"] > 0
     assert up["ratio_1pct"] > 0  # it falls and rises as gamma says
-
-
-def test_an_update_that_rounding_hides_gives_way_to_the_gradient() -> None:
-    theta, g = torch.randn(50), torch.randn(50)
-    assert torch.equal(update_direction(theta, None, g), -g)
-    assert torch.equal(update_direction(theta, 1e-8 * theta, g), -g)  # below float32's 1.2e-7
-    assert torch.equal(update_direction(theta, 1e-4 * theta, g), 1e-4 * theta)
 
 
 def test_flip_sets_are_not_computed_again() -> None:

@@ -119,6 +119,7 @@ def write_trial(
     folder.write_rows("points.parquet", [], PointRow)
     folder.write_rows("seconds.parquet", seconds, PhaseRow)
     folder.write("deployed.safetensors", b"codes")
+    folder.write_json("audit.json", {"refusal": ""})
     folder.write_json("environment.json", ENVIRONMENT)
     folder.finish()
     return folder

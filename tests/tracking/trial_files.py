@@ -85,6 +85,7 @@ def finish(results, trial, last=5, *, begun=BEGUN, change=None):
     folder.write_rows("seconds.parquet", [*phases, *late], PhaseRow)
     folder.write("deployed.safetensors", b"codes")
     facts = {"commit": "0123456789ab", "device": "cpu", "machine": {"host": "here"}}
+    folder.write_json("audit.json", {"refusal": ""})
     folder.write_json("environment.json", facts)
     folder.finish()
     return folder

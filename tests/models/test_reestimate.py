@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from qbench.deployment.reestimate import reestimate_batch_norm
+from qbench.models.reestimate import reestimate_batch_norm
 
 
 def batches(sizes=(4, 4, 6)):
