@@ -133,7 +133,8 @@ def _draw(
         image, ax=grid.ravel().tolist(), label=drawn.words, extend=extend, location="bottom",
         fraction=0.05, aspect=40, pad=0.02,
     )  # fmt: skip
-    bar.ax.tick_params(labelsize=8)
+    bar.locator = MaxNLocator(5)
+    bar.update_ticks()
     return figure
 
 

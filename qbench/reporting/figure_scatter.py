@@ -53,7 +53,7 @@ def draw_scatter(
     titled(
         figure,
         pair,
-        "does the gradient foretell flips?",
+        "loss changes of flip sets",
         "dashed: y = x; line: fit; beyond 4: on the edge",
     )
     return figure
