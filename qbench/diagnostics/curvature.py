@@ -39,7 +39,7 @@ def trace_samples(
     return torch.stack([(z.double() * product(z).double()).sum() for z in drawn])
 
 
-@diagnostics.register("curvature", unit="loss/weight^2", tracked=("gradient/curvature",))
+@diagnostics.register("curvature", unit="loss/weight^2", tracked=())
 def curvature(measurement: Measurement, *, vectors: int = 16) -> Iterator[Reading]:
     """Mean second derivative of the training loss with respect to a quantized weight.
 

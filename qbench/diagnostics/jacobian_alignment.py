@@ -19,7 +19,7 @@ _DIAGONAL = 0.1  # the part of a latent's gradient that may come from other weig
 @diagnostics.register(
     "jacobian_alignment",
     unit="1",
-    tracked=("gradient/jacobian_alignment_1pct", "gradient/jacobian_alignment_max"),
+    tracked=("gradient/jacobian_alignment_max",),
 )
 def jacobian_alignment(
     measurement: Measurement,

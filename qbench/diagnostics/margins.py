@@ -20,7 +20,7 @@ _NEAR = 0.1  # of half a cell
 _ENOUGH = 2**14  # drawn numbers a point: a share of 1 % is then known to 8 % of itself
 
 
-@diagnostics.register("margins", unit="1", tracked=("codes/near_threshold", "codes/entropy"))
+@diagnostics.register("margins", unit="1", tracked=("codes/near_threshold",))
 def margins(
     measurement: Measurement,
     *,

@@ -14,8 +14,19 @@ __all__ = ["method_readings"]
 def method_readings(measurement: Measurement) -> Iterator[Reading]:
     """What quantizers tell of themselves, such as a scale, per layer and as a mean.
 
-    The names are ``weight/NAME`` and ``activation/NAME``; what they mean, the method's docstring
-    says.
+    Formula: the method's, see ``python -m qbench.list quantizers -v``; the names are
+    ``weight/NAME`` and ``activation/NAME``.
+
+    Meaning: shows that a schedule does what it should and where learned scalars go, such as the
+    gain by which MetaQuant's network multiplies gradients.
+
+    Range: the method's.
+
+    Cost: no forward.
+
+    Misleads: numbers of two methods do not compare, even of one name.
+
+    Source: the methods'.
     """
     with torch.no_grad():
         for name in measurement.layers:

@@ -19,7 +19,7 @@ from qbench.registry import diagnostics
 __all__ = ["OutputGap", "accuracy_error", "compare_outputs", "output_gap"]
 
 
-@diagnostics.register("output_gap", unit="1", tracked=("output/accuracy_gap", "output/kl"))
+@diagnostics.register("output_gap", unit="1", tracked=("output/accuracy_gap",))
 def output_gap(measurement: Measurement, *, reestimation_batches: int = 20) -> Iterator[Reading]:
     """Outputs of the training forward against those of the deployed network, image by image.
 
