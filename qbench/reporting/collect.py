@@ -22,8 +22,8 @@ __all__ = [
     "collect",
 ]  # fmt: skip
 
-State = Literal["done", "failed", "unfinished", "missing", "damaged"]
-STATES: tuple[State, ...] = ("done", "failed", "unfinished", "missing", "damaged")
+State = Literal["done", "failed", "refused", "unfinished", "missing", "damaged"]
+STATES: tuple[State, ...] = ("done", "failed", "refused", "unfinished", "missing", "damaged")
 
 ACCURACY = "test/accuracy"
 """The number that a report is about: the deployed network's share of test images it gets right."""
@@ -35,7 +35,8 @@ TIMELINES = (
 )  # fmt: skip
 """The histories of which more than the last value says something."""
 READ_FILES = (
-    "trial.json", "history.parquet", "layers.parquet", "seconds.parquet", "environment.json",
+    "trial.json", "history.parquet", "layers.parquet", "audit.json", "seconds.parquet",
+    "environment.json",
 )  # fmt: skip
 
 
@@ -55,6 +56,8 @@ class TrialResult:
     """Name to (epoch, value) of the last entry of each history."""
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     """The histories in ``CURVES`` and ``TIMELINES``, by epoch."""
+    audit: Mapping[str, Any] = field(default_factory=dict)
+    """The sums of ``audit.json``: what the deployed network holds."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each phase."""
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -62,8 +65,8 @@ class TrialResult:
     @property
     def short_reason(self) -> str:
         """The state with its reason, for a table's cell."""
-        if self.state == "failed":
-            return f"failed: {self.reason}"
+        if self.state in ("failed", "refused"):
+            return f"{self.state}: {self.reason}"
         return "not finished" if self.state == "unfinished" else self.state
 
 
@@ -114,12 +117,16 @@ def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
         return _damaged(trial, f"history.parquet has no {ACCURACY}")
     if not math.isfinite(final[ACCURACY][1]):
         return _damaged(trial, f"{ACCURACY} is {final[ACCURACY][1]}")
+    audit = folder.read_json("audit.json")
+    if audit.get("refusal"):
+        return TrialResult(trial, "refused", "not of its bits", str(audit["refusal"]))
     return TrialResult(
         trial=trial,
         state="done",
         code=str(folder.read_json("trial.json").get("code", "")),
         final=dict(sorted(final.items())),
         curves=curves,
+        audit={name: value for name, value in audit.items() if name != "tensors"},
         seconds=_seconds(folder),
         environment=folder.read_json("environment.json"),
     )

@@ -48,7 +48,7 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         f"Excluded, {left.count} trials where {left.where}: {left.because}"
         for left in comparison.plan.excluded
     ]
-    yield Items((*lines, *_code_changes(comparison)))
+    yield Items((*lines, *_audits(comparison), *_code_changes(comparison)))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -107,6 +107,33 @@ def _start(start: str) -> str:
     if start == "float":
         return "Start: the study's own float network of the same model, data set and seed."
     return f"Start: the weights of the file {start.replace(chr(92), '/').rsplit('/', 1)[-1]}."
+
+
+def _audits(comparison: Comparison) -> Iterator[str]:
+    """What deployed networks hold, counted in their files."""
+    found = [
+        result.audit
+        for result in comparison.trials.values()
+        if result.state == "done" and result.audit.get("coded_weights")
+    ]
+    if not found:
+        return
+    kept = [_share(one["float_numbers"], one["coded_weights"]) for one in found]
+    sizes = [_share(one["float_bytes"], one["coded_bytes"]) for one in found]
+    yield (
+        f"Audit of {len(found)} deployed networks: no tensor holds more values than its bits stand "
+        f"for; {_span(kept)} of a network's numbers stay float (layers left in float, batch norm, "
+        f"biases), which are {_span(sizes)} of its bytes."
+    )
+
+
+def _share(part: int, rest: int) -> float:
+    return 100 * part / (part + rest)
+
+
+def _span(percentages: list[float]) -> str:
+    low, high = f"{min(percentages):.1f}", f"{max(percentages):.1f}"
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def _code_changes(comparison: Comparison) -> Iterator[str]:

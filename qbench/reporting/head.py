@@ -14,6 +14,7 @@ __all__ = ["environment", "head", "states"]
 STATE_WORDS = {
     "done": "done",
     "failed": "failed",
+    "refused": "refused, not of the bits they claim",
     "unfinished": "not finished",
     "missing": "not run",
     "damaged": "damaged",

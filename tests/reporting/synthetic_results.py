@@ -13,6 +13,10 @@ from qbench.study.plan import Cell, Plan
 from qbench.study.schema import Bits, Component, Study, Training
 from qbench.study.trial import Trial, TrialData
 
+AUDIT = {
+    "coded_weights": 900, "coded_bytes": 250, "float_numbers": 100, "float_bytes": 750,
+    "tensors": [],
+}  # fmt: skip
 ENVIRONMENT = {
     "versions": {"torch": "2.13.0", "qbench": "0.1.0"},
     "commit": "0123456789ab",
@@ -83,6 +87,7 @@ def write_trial(
     layers: dict[str, float] | None = None,
     train_seconds: float = 10.0,
     epochs: int = 20,
+    refusal: str = "",
 ) -> TrialFolder:
     """A finished trial whose deployed test accuracy is ``accuracy`` (a share)."""
     folder = TrialFolder(results, trial.name)
@@ -119,7 +124,7 @@ def write_trial(
     folder.write_rows("points.parquet", [], PointRow)
     folder.write_rows("seconds.parquet", seconds, PhaseRow)
     folder.write("deployed.safetensors", b"codes")
-    folder.write_json("audit.json", {"refusal": ""})
+    folder.write_json("audit.json", AUDIT | {"refusal": refusal})
     folder.write_json("environment.json", ENVIRONMENT)
     folder.finish()
     return folder

@@ -45,6 +45,14 @@ def test_a_failure_keeps_its_reason(tmp_path: Path) -> None:
     assert found.message == "the loss is nan"
 
 
+def test_a_network_of_more_bits_than_it_claims_is_refused(tmp_path: Path) -> None:
+    write_trial(tmp_path, TRIAL, 0.9, refusal="the weight of layer 'a' takes 5 different values")
+    found = read_trial(TRIAL, tmp_path)
+    assert (found.state, found.short_reason) == ("refused", "refused: not of its bits")
+    assert "takes 5 different values" in found.message
+    assert not found.final  # none of its numbers reaches a table
+
+
 @pytest.mark.parametrize(
     "file", ["history.parquet", "layers.parquet", "seconds.parquet", "environment.json", "done"]
 )
