@@ -13,7 +13,7 @@ from qbench.study.trial import Trial
 
 __all__ = ["History", "Point", "parameters", "read_history", "run_name", "safe_name"]
 
-SERIES, FINALS, COSTS = 20, 7, 3  # together 30 keys a run: the UI slows down beyond
+SERIES, FINALS, COSTS = 18, 7, 5  # together 30 keys a run: the UI slows down beyond
 
 
 class Point(NamedTuple):
