@@ -13,7 +13,7 @@ ECONOMY: tuple[dict[str, Any], ...] = tuple(
 )  # fmt: skip
 STANDARD: tuple[dict[str, Any], ...] = (
     *ECONOMY,
-    {"name": "output_gap", "checkpoints": 3},
+    *({"name": name, "checkpoints": 3} for name in ("gradient_norm", "output_gap")),
     *(
         {"name": name, "checkpoints": 3, "layers": 5}
         for name in ("flip_descent", "flip_sets", "jacobian_alignment")
@@ -24,8 +24,9 @@ FULL: tuple[dict[str, Any], ...] = (
     *(
         {"name": name, "checkpoints": 5}
         for name in (
-            "curvature", "flip_descent", "flip_sets", "gradient_noise", "jacobian_alignment",
-            "output_gap", "reste_pair", "self_consistency", "smoothed_alignment",
+            "curvature", "flip_descent", "flip_sets", "gradient_noise", "gradient_norm",
+            "jacobian_alignment", "output_gap", "reste_pair", "self_consistency",
+            "smoothed_alignment",
         )
     ),
 )  # fmt: skip

@@ -85,8 +85,9 @@ def test_the_diagnostics_read_the_window() -> None:
     # the first weight turns 4 times, 3 of them back; the third turns once
     assert values["dynamics/oscillation_rate"] == pytest.approx(3 / 12)
     assert values["dynamics/oscillating"] == pytest.approx(1 / 3)  # 3 events: f = 0.0297
-    (efficiency,) = flip_efficiency(measurement)
-    assert efficiency.value.item() == pytest.approx(1 / 5)  # one of five moves is kept
+    values = {one.name: one.value.item() for one in flip_efficiency(measurement)}
+    assert values["dynamics/flip_efficiency"] == pytest.approx(1 / 5)  # one of five moves is kept
+    assert values["dynamics/window_change"] == pytest.approx(1 / 3)  # the third weight's
 
 
 def test_threshold_of_single_events() -> None:
@@ -99,7 +100,8 @@ def test_threshold_of_single_events() -> None:
 
 def test_still_codes_have_no_efficiency_and_no_window_means_no_reading() -> None:
     still = measured([[1, -1], [1, -1]])
-    assert not list(flip_efficiency(still))
+    (change,) = flip_efficiency(still)
+    assert (change.name, change.value.item()) == ("dynamics/window_change", 0)
     assert [one.value.item() for one in oscillation(still)] == [0, 0]
     still.memory.clear()
     assert not list(oscillation(still))
