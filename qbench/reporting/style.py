@@ -5,6 +5,7 @@ tell apart; markers and line patterns say the same in greyscale.
 """
 
 import hashlib
+import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,10 +28,10 @@ COLOURS = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 RESERVED = (
-    "ste", "dorefa", "lsq", "daq", "metaquant", "quantnet", "qnet", "bireal", "irnet", "pact",
-    "bop", "gpfq",
+    "ste", "dorefa", "lsq", "daq", "metaquant", "quantnet", "quantization_networks",
+    "negative_control",
 )  # fmt: skip
-"""Methods with a look of their own, in the order of the colours."""
+"""The built-in methods, each with a look of its own, in the order of the colours."""
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,35 @@ class Look:
 def looks(labels: Sequence[str], floats: Sequence[str] = ()) -> dict[str, Look]:
     """The look of each row; it depends on its name, and on others only where two would collide.
 
+    A built-in method always has its own look: the row with its name, or else the first of its
+    rows with options. Other rows choose first among the colours that no method has.
+
     Args:
         labels: The rows of a study.
         floats: Those that are float networks: black.
     """
-    taken: dict[int, str] = {}
-    ranked = sorted(labels, key=lambda label: (label not in RESERVED, labels.index(label)))
-    for label in ranked:
-        if label not in floats:
-            place = next(place for place in _wanted(label) if place not in taken)
-            taken[place] = label
-    found = {label: _look(place) for place, label in taken.items()}
+    others = [label for label in labels if label not in floats]
+    owners: dict[str, str] = {}
+    for label in sorted(others, key=lambda label: label not in RESERVED):
+        owners.setdefault(label.split(" (")[0], label)
+    places = {owners[name]: place for place, name in enumerate(RESERVED) if name in owners}
+    for label in others:
+        if label not in places:
+            taken = set(places.values())
+            places[label] = next(place for place in _wanted(label) if place not in taken)
+    found = {label: _look(place) for label, place in places.items()}
     found |= {label: Look(FLOAT_COLOUR, "", (0, (6, 3))) for label in floats}
     return {label: found[label] for label in labels}
 
 
 def _wanted(label: str) -> Iterator[int]:
     """Places by preference; after every colour is taken, colours return with other markers."""
-    size = len(COLOURS)
-    if label in RESERVED:
-        first = RESERVED.index(label)
-    else:
-        first = hashlib.blake2b(label.encode(), digest_size=2).digest()[0] % size
-    turn = 0
-    while True:
-        yield from (turn * size + (first + step) % size for step in range(size))
-        turn += 1
+    number = hashlib.blake2b(label.encode(), digest_size=2).digest()[0]
+    size, reserved = len(COLOURS), len(RESERVED)
+    spare = size - reserved
+    yield from (reserved + (number + step) % spare for step in range(spare))
+    for turn in itertools.count():
+        yield from (turn * size + (number + step) % size for step in range(size))
 
 
 def _look(place: int) -> Look:
