@@ -31,7 +31,8 @@ CURVES = ("validation/accuracy", "train/accuracy")
 """The histories that are drawn over epochs."""
 TIMELINES = (
     "discretization/train_deploy_gap", "discretization/activation_gap",
-    "gradient/flip_set_r_1pct", "weight/temperature", "activation/temperature",
+    "gradient/flip_set_r_1pct", "gradient/latent_norm",
+    "weight/temperature", "activation/temperature",
 )  # fmt: skip
 """The histories of which more than the last value says something."""
 READ_FILES = (

@@ -18,7 +18,7 @@ from qbench.reporting.document import Entry, Table
 from qbench.reporting.numbers import NOTHING, fixed
 from qbench.reporting.tables import place
 
-__all__ = ["CORRELATED", "MINIMUM_RUNS", "Correlation", "correlation_table", "spearman"]
+__all__ = ["CORRELATED", "MINIMUM_RUNS", "Correlation", "correlation_table", "enough", "spearman"]
 
 Values = npt.NDArray[np.float64]
 Block = tuple[Values, Values]
@@ -32,8 +32,9 @@ CORRELATED = (
     "gradient/flip_set_slope_1pct", "gradient/jacobian_alignment_max",
     "gradient/smoothed_alignment_1pct", "gradient/smoothed_alignment_5pct",
     "gradient/descent_ratio_1pct", "gradient/descent_z_1pct", "gradient/signal_to_noise",
-    "dynamics/flip_rate", "dynamics/oscillation_rate", "dynamics/oscillating",
-    "dynamics/flip_efficiency", "gradient/reste_fitting_error", "gradient/reste_instability",
+    "gradient/latent_norm", "dynamics/flip_rate", "dynamics/oscillation_rate",
+    "dynamics/oscillating", "dynamics/flip_efficiency", "gradient/reste_fitting_error",
+    "gradient/reste_instability",
 )  # fmt: skip
 """What is correlated; chosen beforehand, not by how well it does."""
 MINIMUM_RUNS = 5
@@ -104,16 +105,10 @@ def _ratio(moments: Values) -> Values:
 
 def correlation_table(comparison: Comparison) -> Table | None:
     """Every diagnostic that enough runs have, pooled and in the first settings."""
-    settings = [s for s in comparison.settings if comparison.competitors(s)]
-    blocks = {name: {s: _block(comparison, s, name) for s in settings} for name in CORRELATED}
-    kept = {
-        name: {s: block for s, block in own.items() if len(block[0]) >= MINIMUM_RUNS}
-        for name, own in blocks.items()
-    }
-    kept = {name: own for name, own in kept.items() if own}
+    kept = enough(comparison, comparison.settings)
     if not kept:
         return None
-    used = [s for s in settings if any(s in own for own in kept.values())]
+    used = [s for s in comparison.settings if any(s in own for own in kept.values())]
     shown = used[:MOST_SETTINGS] if len(used) > 1 else []
     rows, constant = [], []
     for name, own in kept.items():
@@ -156,6 +151,17 @@ def _notes(settings: int, diagnostics: int, constant: Sequence[str]) -> tuple[st
     if settings > MOST_SETTINGS:
         notes.append(f"Pooled over {settings} settings, of which {MOST_SETTINGS} stand beside it.")
     return tuple(notes)
+
+
+def enough(comparison: Comparison, settings: Sequence[Setting]) -> dict[str, dict[Setting, Block]]:
+    """Each diagnostic with the deployed accuracy, of the settings in which enough runs have it."""
+    compared = [setting for setting in settings if comparison.competitors(setting)]
+    blocks = {name: {s: _block(comparison, s, name) for s in compared} for name in CORRELATED}
+    kept = {
+        name: {s: block for s, block in own.items() if len(block[0]) >= MINIMUM_RUNS}
+        for name, own in blocks.items()
+    }
+    return {name: own for name, own in kept.items() if own}
 
 
 def _block(comparison: Comparison, setting: Setting, name: str) -> Block:

@@ -23,6 +23,15 @@ INTRODUCTIONS = {
         "that the gradient predicts against the real one, of one seed. A tilt is a wrong "
         "magnitude, a cloud a mismatch, a vertical shift curvature."
     ),
+    "scales": (
+        "No gradient is right at every scale: each curve is read where training moves, at the "
+        "vertical line of its row, the share of codes that the last watched steps changed. A "
+        "row without a line changed fewer than the axis shows."
+    ),
+    "timeline": (
+        "As a soft forward hardens its gap falls; what it pays is a gradient that vanishes (the "
+        "norm of g, the gradient of the latent weights) or foretells less (r)."
+    ),
     "epochs-gap": "Where in the network, from input (above) to output, and when in training.",
     "waterfall": (
         "How accuracy on held-out images changes when the trained network's values are replaced "
@@ -55,10 +64,11 @@ def diagnostics_chapter(
         yield Text(f"Figures of diagnostics are cut: {'; '.join(cut)}. The tables hold all.")
     yield from tables
     for kind in dict.fromkeys(kind for kind, _ in figures):
-        if kind != "map":
+        if kind not in ("map", "correlations"):
             yield from _drawn(kind, figures)
     if correlations is not None:
         yield Heading("Which diagnostics go with accuracy", level=3)
+        yield from _drawn("correlations", figures)
         yield correlations
     damaged = list(comparison.traces.damaged)
     if damaged:

@@ -1,7 +1,6 @@
 """Maps of layers and epochs: where in the network, and when, a diagnostic is what it is."""
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -164,7 +163,7 @@ def _panel(axes: Axes, found: pd.DataFrame, low: float, high: float) -> ScalarMa
 def _name(grid: np.ndarray, layers: list[str], bits: list[str]) -> None:
     step = math.ceil(len(layers) / MOST_NAMES)
     places = range(0, len(layers), step)
-    names = [textwrap.shorten(layers[place], NAME_WIDTH, placeholder="…") for place in places]
+    names = [_cut(layers[place]) for place in places]
     for axes, width in zip(grid[0], bits, strict=True):
         axes.set_title(width)
     for line in grid:
@@ -173,3 +172,8 @@ def _name(grid: np.ndarray, layers: list[str], bits: list[str]) -> None:
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _cut(layer: str) -> str:
+    """A layer's name; of a long one its end, which tells it from its neighbours."""
+    return layer if len(layer) <= NAME_WIDTH else "…" + layer[1 - NAME_WIDTH :].lstrip(".")

@@ -1,7 +1,7 @@
 """The diagnosis map: how far training is from deployment, and how wrong its gradient is."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from qbench.reporting.compare import Comparison, Group
 from qbench.reporting.diagnosis import PREDICTION, decibels, gap, gap_at, measured
 from qbench.reporting.panels import handles, of_pair, shared_labels, titled
-from qbench.reporting.point_names import Spot, name_points
+from qbench.reporting.point_names import Box, Spot, name_points
 from qbench.reporting.style import Look, legend_width, new_figure
 
 __all__ = ["draw_map", "place_of"]
@@ -29,6 +29,10 @@ LEFT, RIGHT = -58.0, 12.0
 STRIP = (-92.0, -62.0)
 """Where gaps of exactly 0 stand, on the axis of dB."""
 LOW, HIGH = 0.008, 2.2
+VERDICTS = (
+    (0.0, 0.0, 0.23, 0.08), (0.0, 0.92, 0.42, 1.0), (0.69, 0.0, 1.0, 0.14), (0.87, 0.92, 1.0, 1.0),
+)  # fmt: skip
+"""Where the words in the corners are, in shares of the axes."""
 AREAS = (22.0, 180.0)
 """Of the markers, in square points, for no error and for the largest."""
 
@@ -137,7 +141,8 @@ def _draw_rows(
     axes: Axes, groups: Sequence[Group], looks: Mapping[str, Look], largest: float
 ) -> None:
     hard = [group.label for group in groups if gap(group) == 0]
-    spots = []
+    edge = (STRIP[1] - STRIP[0]) / (RIGHT - STRIP[0])
+    spots, others = [], [*VERDICTS, (edge - 0.005, 0.0, edge + 0.005, 1.0)]
     for group in sorted(groups, key=_error, reverse=True):  # small markers over large ones
         last = place_of(group)
         if last is None:
@@ -150,7 +155,9 @@ def _draw_rows(
         colour, area = looks[group.label].colour, _area(_error(group), largest)
         first = place_of(group, first=True)
         if first is not None and first != last:
-            _draw_arrow(axes, (_across(first.gap, share), _up(first.miss)), (x, y), colour, area)
+            start = (_across(first.gap, share), _up(first.miss))
+            _draw_arrow(axes, start, (x, y), colour, area)
+            others += _along(_inside(*start), _inside(x, y))
         if half:
             ends = [[y - low], [high - y]]
             axes.errorbar(x, y, yerr=ends, color=colour, capsize=2, linewidth=1, zorder=3)
@@ -158,11 +165,11 @@ def _draw_rows(
             x, y, s=area, color=colour, marker=looks[group.label].marker, edgecolor="white",
             linewidth=0.7, zorder=4,
         )  # fmt: skip
-        across = (x - STRIP[0]) / (RIGHT - STRIP[0])
-        middle, least, most = (math.log(v / LOW) / math.log(HIGH / LOW) for v in (y, low, high))
+        across, middle = _inside(x, y)
+        least, most = _inside(x, low)[1], _inside(x, high)[1]
         upright = last.gap == -math.inf and len(hard) > 1
         spots.append(Spot(group.label, across, middle, least, most, area**0.5 / 2, upright))
-    name_points(axes, spots, 72 * (PANEL[0] - 0.6), 72 * (PANEL[1] - 0.6))
+    name_points(axes, spots, 72 * (PANEL[0] - 0.6), 72 * (PANEL[1] - 0.6), others)
 
 
 def _draw_arrow(
@@ -171,6 +178,17 @@ def _draw_arrow(
     look = {"arrowstyle": "-|>", "color": colour, "alpha": 0.5, "linewidth": 1.1, "shrinkA": 0}
     look["shrinkB"] = area**0.5 / 2
     axes.annotate("", xy=end, xytext=start, zorder=2, arrowprops=look)
+
+
+def _inside(x: float, y: float) -> tuple[float, float]:
+    """A place in shares of the axes."""
+    return (x - STRIP[0]) / (RIGHT - STRIP[0]), math.log(y / LOW) / math.log(HIGH / LOW)
+
+
+def _along(start: tuple[float, float], end: tuple[float, float]) -> Iterator[Box]:
+    """Small boxes over a line, in shares of the axes."""
+    for x, y in np.linspace(start, end, 12):
+        yield (x - 0.006, y - 0.006, x + 0.006, y + 0.006)
 
 
 def _across(size: float, share: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from qbench.reporting.compare import Comparison, Group, Setting
@@ -21,7 +22,10 @@ MEASURES = {
     "gradient/jacobian_alignment": "Jacobian alignment",
     "gradient/smoothed_alignment": "smoothed alignment",
 }
+CHANGE = "dynamics/window_change"
 MOST_TICKS = 5
+BESIDE = 10.0
+"""How much smaller than the smallest share the axis may get, to show what training changes."""
 PERCENT = re.compile(r"_(\d+(?:\.\d+)?)pct$")
 
 
@@ -51,8 +55,15 @@ def draw_scales(
                 if (measure, setting, label) in curves:
                     _draw(axes, curves[measure, setting, label], looks[label])
         line[0].set_ylabel(MEASURES[measure])
-    _label(grid, settings, sorted({p for curve in curves.values() for p in curve}))
-    figure.legend(handles=handles(labels, looks, line=True), loc="outside right center")
+    changes = _changes(panels, labels)
+    _label(grid, settings, sorted({p for curve in curves.values() for p in curve}), changes)
+    for column, setting in zip(grid.T, settings, strict=True):
+        for axes in column:
+            _mark(axes, {n: share for (s, n), share in changes.items() if s == setting}, looks)
+    legend = handles(labels, looks, line=True)
+    if changes:
+        legend.append(_key(comparison.plan.study.diagnostics.window))
+    figure.legend(handles=legend, loc="outside right center")
     titled(
         figure, pair, "agreement of the gradient with the deployed loss",
         "1: perfect, 0: none; bands: 95 %, over seeds or of the measurement",
@@ -90,7 +101,43 @@ def _draw(axes: Axes, curve: Mapping[float, Measured], look: Look) -> None:
         axes.fill_between(shares, low, high, color=look.colour, alpha=0.1, linewidth=0)
 
 
-def _label(grid: np.ndarray, settings: Sequence[Setting], shares: list[float]) -> None:
+def _changes(
+    panels: Mapping[Setting, Sequence[Group]], labels: Sequence[str]
+) -> dict[tuple[Setting, str], float]:
+    """The share of codes, in percent, that the last watched steps changed; the mean of seeds."""
+    found = {
+        (setting, group.label): measured(group, CHANGE, 100.0)
+        for setting, groups in panels.items()
+        for group in groups
+        if group.label in labels
+    }
+    return {key: share.mean for key, share in found.items() if share.n}
+
+
+def _key(steps: int) -> Line2D:
+    words = f"changed by the last {steps}\nsteps (one epoch at\nmost); not shown: less"
+    return Line2D([], [], color="0.5", marker="|", markersize=13, linestyle="", label=words)
+
+
+def _mark(axes: Axes, changes: Mapping[str, float], looks: Mapping[str, Look]) -> None:
+    """A line where a row's training moves, unless that is beyond the axis."""
+    low, high = axes.get_xlim()
+    for label, change in changes.items():
+        if low <= change <= high:
+            look = looks[label]
+            axes.axvline(
+                change, color=look.colour, linestyle=look.line, linewidth=0.9, alpha=0.7, zorder=1
+            )
+
+
+def _label(
+    grid: np.ndarray,
+    settings: Sequence[Setting],
+    shares: list[float],
+    changes: Mapping[tuple[Setting, str], float],
+) -> None:
+    near = [change for change in changes.values() if change >= shares[0] / BESIDE]
+    least = min([shares[0], *near])
     ticks = shares[:: -(-len(shares) // MOST_TICKS)]
     for axes, setting in zip(grid[0], settings, strict=True):
         axes.set_title(setting.bits)
@@ -99,7 +146,7 @@ def _label(grid: np.ndarray, settings: Sequence[Setting], shares: list[float]) -
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticks(ticks, [f"{share:g}" for share in ticks])
-            axes.set_xlim(shares[0] / 1.4, shares[-1] * 1.4)
+            axes.set_xlim(least / 1.4, shares[-1] * 1.4)
             axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
             low, _ = axes.get_ylim()
             axes.set_ylim(min(low, -0.05), 1.05)

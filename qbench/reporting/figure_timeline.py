@@ -1,12 +1,14 @@
-"""Annealing over training: the temperature above the gap and the gradient's worth."""
+"""Annealing over training: the temperature above the gap, the gradient's size and its worth."""
 
+import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from qbench.reporting.compare import Comparison, Group
 from qbench.reporting.diagnosis import GAPS, PREDICTION
@@ -15,6 +17,7 @@ from qbench.reporting.style import Look, legend_width, new_figure
 
 __all__ = ["draw_timeline"]
 
+NORM = "gradient/latent_norm"
 TEMPERATURES = ("weight/temperature", "activation/temperature")
 
 
@@ -26,21 +29,22 @@ def draw_timeline(
     if not panels:
         return None
     labels = shared_labels(comparison, panels)
-    strips = [s for s in STRIPS if any(s[1](g).size for groups in panels.values() for g in groups)]
+    present = [group for own in panels.values() for group in own if group.label in labels]
+    strips = [s for s in STRIPS if any(s.read(group).notna().any(axis=None) for group in present)]
     width = max(0.8 + 2.1 * len(panels), 3.2) + legend_width(labels)
     figure = new_figure(width, 1.0 + 1.35 * len(strips))
     grid = figure.subplots(len(strips), len(panels), sharex="col", sharey="row", squeeze=False)
     for column, (setting, groups) in enumerate(panels.items()):
         grid[0, column].set_title(setting.bits)
         grid[-1, column].set_xlabel("epoch")
-        for axes, (_, read) in zip(grid[:, column], strips, strict=True):
+        for axes, strip in zip(grid[:, column], strips, strict=True):
             for group in groups:
                 if group.label in labels:
-                    _draw(axes, read(group), looks[group.label])
+                    _draw(axes, strip.read(group), looks[group.label])
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
-    for axes, (words, _) in zip(grid[:, 0], strips, strict=True):
-        axes.set_ylabel(words)
-    _scale(grid[0])
+    for line, strip in zip(grid, strips, strict=True):
+        line[0].set_ylabel(strip.words)
+        _scale(line, strip.logarithmic)
     figure.align_ylabels(grid[:, 0])
     figure.legend(handles=handles(labels, looks, line=True), loc="outside right center")
     titled(figure, pair, "annealing over training", "mean of seeds; band: lowest to highest")
@@ -71,10 +75,25 @@ def _prediction(group: Group) -> pd.DataFrame:
     return _curves(group, PREDICTION)
 
 
-STRIPS: tuple[tuple[str, Callable[[Group], pd.DataFrame]], ...] = (
-    ("temperature", _temperature),
-    ("gap (dB)", _gap),
-    ("r at 1 % flips", _prediction),
+def _norm(group: Group) -> pd.DataFrame:
+    found = _curves(group, NORM)
+    return found.where(found > 0)
+
+
+class Strip(NamedTuple):
+    """One line of panels."""
+
+    words: str
+    read: Callable[[Group], pd.DataFrame]
+    logarithmic: float = math.inf
+    """The largest over the smallest value from which the axis is logarithmic."""
+
+
+STRIPS = (
+    Strip("temperature", _temperature, 10.0),
+    Strip("gap (dB)", _gap),
+    Strip("norm of g", _norm, 1.0),
+    Strip("r at 1 % flips", _prediction),
 )
 
 
@@ -92,11 +111,15 @@ def _draw(axes: Axes, frame: pd.DataFrame, look: Look) -> None:
         axes.fill_between(mean.index, low, high, color=look.colour, alpha=0.15, linewidth=0)
 
 
-def _scale(first: np.ndarray) -> None:
-    """A logarithmic axis for a temperature that changes by more than ten times."""
-    values = np.concatenate([line.get_ydata() for axes in first for line in axes.lines])
-    if values.size and values.min() > 0 and values.max() > 10 * values.min():
-        for axes in first:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(NullFormatter())
+def _scale(line: np.ndarray, least: float) -> None:
+    """A logarithmic axis for values that differ by at least so many times."""
+    values = np.concatenate([drawn.get_ydata() for axes in line for drawn in axes.lines])
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() <= 0 or values.max() < least * values.min():
+        return
+    parts = (1.0,) if values.max() > 30 * values.min() else (1.0, 2.0, 5.0)
+    for axes in line:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=parts, numticks=6))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())

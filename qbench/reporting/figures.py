@@ -13,6 +13,7 @@ from qbench.reporting.document import Figure
 from qbench.reporting.figure_accuracy import draw_accuracy
 from qbench.reporting.figure_curves import draw_curves
 from qbench.reporting.figure_epochs import EPOCH_MAPS, draw_epochs
+from qbench.reporting.figure_forest import draw_forest
 from qbench.reporting.figure_layers import draw_latent_error
 from qbench.reporting.figure_map import draw_map
 from qbench.reporting.figure_scales import draw_scales
@@ -58,6 +59,7 @@ DIAGNOSING = (
              FEW_PAIRS)
         for kind, drawn in EPOCH_MAPS.items()
     ),
+    Kind("correlations", draw_forest, "Which diagnostics go with accuracy", FEW_PAIRS),
 )  # fmt: skip
 
 

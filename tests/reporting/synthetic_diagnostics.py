@@ -125,13 +125,17 @@ def _layers(trial: Trial, plant: Plant, noise: np.random.Generator) -> Iterator[
                 "dynamics/oscillation_rate": jumps,
                 "dynamics/oscillating": 0.16 if binary else 0.04,
                 "dynamics/flip_efficiency": 0.3,
+                "dynamics/window_change": 10 ** (-1 - done + 0.1 * depth - plant.r),
+                "gradient/weight_norm": 0.3 * (1 - 0.6 * done),
             }  # fmt: skip
             if trial.bits.activation < 32:
                 values["discretization/activation_gap"] = 2 * soft
             for share in ("0.2", "1", "5"):
                 values[f"gradient/flip_set_r_{share}pct_se"] = (1 - r**2) / math.sqrt(SETS)
+            hard = 1 + (plant.temperature - 1) * done if plant.temperature else 1.0
+            values["gradient/latent_norm"] = values["gradient/weight_norm"] / hard
             if plant.temperature:
-                values["weight/temperature"] = 1 + (plant.temperature - 1) * done
+                values["weight/temperature"] = hard
             if not math.isnan(plant.self_consistency):
                 values["gradient/self_consistency"] = plant.self_consistency
                 values["gradient/self_consistency_gain"] = 1.002

@@ -10,6 +10,7 @@ from synthetic_diagnostics import diagnostics_plan, fill_diagnosed
 
 from qbench.reporting.compare import Comparison
 from qbench.reporting.correlations import correlation_table, spearman
+from qbench.reporting.figure_forest import draw_forest
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -83,4 +84,6 @@ def test_too_few_runs_are_not_correlated(tmp_path: Path) -> None:
     cells = [cell for cell in plan.cells if cell.label in ("float", "ste", "lsq", "quantnet")]
     plan = type(plan)(plan.study, tuple(cells))
     fill_diagnosed(tmp_path, plan)
-    assert correlation_table(Comparison(plan, tmp_path)) is None
+    comparison = Comparison(plan, tmp_path)
+    assert correlation_table(comparison) is None
+    assert draw_forest(comparison, comparison.pairs[0], {}) is None
