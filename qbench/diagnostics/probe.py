@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from qbench.datasets.streams import stream
+from qbench.diagnostics.precision import full_precision
 from qbench.diagnostics.prefix import cached_prefix
 from qbench.models.batch_norm import with_batch_statistics
 from qbench.models.layers import Mode, QuantLayer, quantized_layers, set_mode
@@ -74,7 +75,11 @@ class Probe:
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         modes = [(layer, layer.mode) for layer in self.layers.values()]
         devices = {p.device for p in self.model.parameters() if p.device.type == "cuda"}
-        with torch.random.fork_rng(list(devices)), with_batch_statistics(self.model):
+        with (
+            torch.random.fork_rng(list(devices)),
+            with_batch_statistics(self.model),
+            full_precision(),
+        ):
             for part in self.model.modules():
                 if isinstance(part, Quantizer):
                     part.train()  # so that a training forward is the one that training sees
@@ -119,6 +124,8 @@ class Probe:
                 values[name] = layer.weight_quantizer(layer.weight)
                 leaves.append(values[name].detach().requires_grad_())
                 layer.fixed_weight = leaves[-1]
+        if not leaves:
+            return {}
         try:
             at_used = torch.autograd.grad(self._losses("training").mean(), leaves)
         finally:

@@ -159,3 +159,11 @@ def test_a_weight_that_stands_still_has_a_zero_latent_gradient() -> None:
     with probe.undisturbed():
         assert probe.gradients["second"].latent.count_nonzero() == 0
         assert probe.gradients["second"].at_used.count_nonzero() > 0
+
+
+def test_a_network_of_float_weights_has_no_gradients_at_them() -> None:
+    probe = probe_of(SharedReLU, quantizers.load("ste"), quantizers.load("ste"))
+    for layer in probe.layers.values():
+        layer.weight_quantizer = None
+    with probe.undisturbed():
+        assert probe.gradients == {}
