@@ -121,6 +121,12 @@ class Window:
                 memory[f"window/latent/{name}"] = layer.weight.clone()
 
     @staticmethod
+    def forget(memory: dict[str, Tensor]) -> None:
+        """Drop what was seen, once it is measured: it is several times as large as the weights."""
+        for key in [key for key in memory if key.startswith("window/")]:
+            del memory[key]
+
+    @staticmethod
     def _open(memory: dict[str, Tensor], name: str, weight: Tensor, quantizer: Quantizer) -> None:
         now = places(quantizer, weight)
         fresh = {

@@ -204,6 +204,7 @@ class Run:
             )
             chosen = [Chosen(one.name, one.options, one.layers) for one in due]
             found = measure(chosen, measurement, self.clock.phase)
+            self.window.forget(state.memory)
         state.history.extend(found.network)
         state.layers.extend(found.layers)
         state.points.extend(found.points)

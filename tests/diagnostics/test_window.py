@@ -155,3 +155,11 @@ def test_float_layers_and_epochs_before_the_first_window_have_nothing_to_tell() 
     assert seen(memory, "1") is None
     watched(memory)
     assert seen(memory, "0") is None
+
+
+def test_what_was_measured_is_forgotten() -> None:
+    memory = {"flip_rate/codes/1": torch.zeros(3)}
+    watched(memory)
+    assert seen(memory, "1") is not None
+    Window.forget(memory)
+    assert list(memory) == ["flip_rate/codes/1"]

@@ -135,6 +135,14 @@ def test_a_trial_continues_inside_an_epoch(
     assert files(finish(trial, cut)) == whole
 
 
+def test_a_checkpoint_keeps_of_an_epochs_last_steps_only_what_is_still_needed(
+    site: Site, make_trial: MakeTrial
+) -> None:
+    folder = finish(make_trial("ste", "W2A2"), site)
+    kept = torch.load(folder.path / "checkpoint.pt", weights_only=True)["state"]["memory"]
+    assert {name.split("/")[0] for name in kept} == {"flip_rate"}
+
+
 def test_a_checkpoint_of_other_code_or_a_cut_off_one_is_not_continued(
     site: Site, make_trial: MakeTrial, tmp_path: Path
 ) -> None:
