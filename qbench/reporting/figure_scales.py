@@ -46,7 +46,7 @@ def draw_scales(
     settings = [s for s in panels if any(setting == s for _, setting, _ in curves)]
     if not curves:
         return None
-    width = 0.7 + 2.0 * len(settings) + legend_width(labels)
+    width = 0.7 + 2.0 * len(settings) + legend_width([*labels, "steps (one epoch at"])
     figure = new_figure(width, max(1.0 + 1.9 * len(measures), 1.2 + 0.19 * len(labels)))
     grid = figure.subplots(len(measures), len(settings), sharex=True, sharey="row", squeeze=False)
     for line, measure in zip(grid, measures, strict=True):
