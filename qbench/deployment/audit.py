@@ -147,10 +147,13 @@ def audit_report(
         and ``float_bytes``, the sums; ``tensors``, a row each.
     """
     rows = computed(model, audit(data), images)
+    reason = refusal(rows, weight_bits, activation_bits)
+    if not reason and activation_bits < 32 and not any(row.kind == "input" for row in rows):
+        reason = f"it claims {activation_bits}-bit inputs and quantizes none"
     coded = [row for row in rows if row.kind == "weight"]
     kept = [row for row in rows if row.kind == "float"]
     return {
-        "refusal": refusal(rows, weight_bits, activation_bits),
+        "refusal": reason,
         "coded_weights": sum(row.elements for row in coded),
         "coded_bytes": sum(row.bytes for row in coded),
         "float_numbers": sum(row.elements for row in kept),

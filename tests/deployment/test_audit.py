@@ -113,6 +113,15 @@ def test_bits_that_store_no_codes_are_refused():
     assert set(by_name(computed(model, audit(data), images()), "input")) == {"3", "6", "8"}
 
 
+def test_inputs_that_stay_float_are_no_inputs_of_few_bits():
+    data, model = stored(None, 32, 3)
+    assert audit_report(data, model, images(), 32, 3)["refusal"] == ""
+    for layer in quantized_layers(model).values():
+        layer.activation_quantizer = None
+    report = audit_report(data, model, images(), 32, 3)
+    assert report["refusal"] == "it claims 3-bit inputs and quantizes none"
+
+
 def test_the_report_is_json_and_adds_up():
     data, model = stored(Five, 2)
     report = json.loads(json.dumps(audit_report(data, model, images(), 2, 4)))
