@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from qbench.diagnostics.contract import Measurement, Reading
-from qbench.diagnostics.probe import Probe
+from qbench.diagnostics.probe import Probe, latent_gradient
 from qbench.registry import diagnostics
 
 __all__ = ["instability", "primitive", "reste_pair"]
@@ -120,14 +120,9 @@ def _fitted(probe: Probe, name: str) -> tuple[Tensor, Tensor] | None:
 def _one_by_one(probe: Probe, name: str) -> bool:
     """Whether each latent's gradient depends on that weight's gamma alone."""
     layer, gradients = probe.layers[name], probe.gradients[name]
-    if layer.weight_quantizer is None:
-        return False
     gamma = gradients.at_used
     # At random, because gammas of a softmax sum to zero over classes, which a pattern may keep.
     drawn = probe.random("halves", name).integers(0, 2, tuple(gamma.shape))
     half = torch.from_numpy(drawn).to(gamma)
-    value = layer.weight_quantizer(layer.weight)
-    (back,) = torch.autograd.grad(value, layer.weight, gamma * half)
-    with torch.no_grad():
-        alone = layer.weight_quantizer.latent_gradient(layer.weight, back)
+    alone = latent_gradient(layer, gamma * half)
     return bool((alone - gradients.latent * half).norm() <= _DIAGONAL * gradients.latent.norm())

@@ -123,3 +123,16 @@ def test_a_backward_that_mixes_weights_has_no_function() -> None:
         "gradient/reste_instability",
         "gradient/reste_instability_normalised",
     }
+
+
+class Still(STE):
+    """A hard forward whose weights stand still for a while."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).detach()
+
+
+def test_weights_that_stand_still_have_gradients_without_spread() -> None:
+    found, _ = readings(Still)
+    assert found["0", "gradient/reste_instability"] == 0.0
+    assert ("0", "gradient/reste_instability_normalised") not in found
