@@ -228,7 +228,8 @@ def latent_gradient(layer: QuantLayer, gradient: Tensor, value: Tensor | None = 
         raise TypeError("the layer has no quantized weight of its own")
     value = quantizer(layer.weight) if value is None else value
     latent = None
-    if value.requires_grad:  # a method may let the weight stand still for a while
+    # A method may let the weight stand still for a while, and a user may freeze it.
+    if value.requires_grad and layer.weight.requires_grad:
         (latent,) = torch.autograd.grad(value, layer.weight, gradient, allow_unused=True)
     latent = torch.zeros_like(layer.weight) if latent is None else latent
     with torch.no_grad():

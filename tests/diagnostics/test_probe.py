@@ -167,3 +167,11 @@ def test_a_network_of_float_weights_has_no_gradients_at_them() -> None:
         layer.weight_quantizer = None
     with probe.undisturbed():
         assert probe.gradients == {}
+
+
+def test_a_frozen_weight_under_a_learned_scale_has_a_zero_latent_gradient() -> None:
+    probe = probe_of(SharedReLU, quantizers.load("lsq"), None)
+    probe.layers["second"].weight.requires_grad_(False)
+    with probe.undisturbed():
+        assert probe.gradients["second"].latent.count_nonzero() == 0
+        assert probe.gradients["third"].latent.count_nonzero() > 0
