@@ -28,7 +28,7 @@ buffers and the random state are bit for bit as before afterwards. Scales are sh
 change, not distances, since latents have units of their own in each method.
 
 **Class of a quantizer.** Nobody declares it. A gap of exactly 0 is a *hard forward*. A gap above
-0 with a self-consistency of at least 0.999 and a gain within 0.01 of 1 is a *soft forward with
+0 with a self-consistency of at least 0.99 and a gain within 0.05 of 1 is a *soft forward with
 its exact backward*; below, *with a modified backward*.
 
 **In a study:** `diagnostics: economy`, `standard` or `full`, or a list of bundles and diagnostics

@@ -47,13 +47,14 @@ def estimate_costs(plan: Plan, results: Path, done: tuple[str, ...]) -> Mapping[
 
 
 def _spent(trial: Trial, folder: TrialFolder) -> Iterator[tuple[Key, float]]:
-    """Seconds an epoch, and seconds a measurement of each diagnostic."""
+    """Seconds an epoch, of that for watching it, and of a measurement of each diagnostic."""
     epochs = trial.training.epochs
     totals: defaultdict[str, float] = defaultdict(float)
     for row in folder.read_table("seconds.parquet").to_pylist():
         totals[row["phase"]] += row["seconds"]
     training = (value for name, value in totals.items() if not name.startswith(("diag", "setup")))
     yield ("epoch",), sum(training) / epochs
+    yield ("watched",), totals.get("diagnose", 0.0) / epochs
     for entry in trial.diagnostics.of:
         if (seconds := totals.get(f"diagnose/{entry.name}")) is not None:
             yield _measured(entry), seconds / _times(entry, epochs)
@@ -64,7 +65,8 @@ def _estimate(trial: Trial, means: Mapping[Key, float]) -> Estimate | None:
     training = _nearest(trial, ("epoch",), means)
     if training is None:
         return None
-    diagnostics, unknown = 0.0, []
+    unknown: list[str] = []
+    diagnostics = (_nearest(trial, ("watched",), means) or 0.0) * epochs
     for entry in trial.diagnostics.of if trial.quantizer.name != "float" else ():
         seconds = _nearest(trial, _measured(entry), means)
         if seconds is None:

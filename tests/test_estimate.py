@@ -36,13 +36,16 @@ def test_diagnostics_cost_what_a_measurement_cost_times_how_often_it_is_due(tmp_
     done, longer = trial("lsq", asked), trial("lsq", asked, epochs=8)
     folder = TrialFolder(tmp_path, done.name)
     folder.write_trial(done, "c0de0001")
-    rows = [("setup", 9.0), ("train", 20.0), ("validate", 4.0), ("diagnose/flip_sets", 6.0)]
+    rows = [("setup", 9.0), ("train", 20.0), ("validate", 4.0), ("diagnose/flip_sets", 6.0),
+            ("diagnose", 0.4)]  # fmt: skip
     folder.write_rows("seconds.parquet", [PhaseRow(4, *row, 0.0) for row in rows], PhaseRow)
     other = trial("ste", {"of": [{"name": "flip_sets", "every": 1, "layers": 5}, "margins"]})
     alien = trial("ste", "none", model="mlp")
     found = estimate_costs(plan(done, longer, other, alien), tmp_path, (done.name,))
     assert found[longer.name].training == pytest.approx(48)  # 24 s in 4 epochs; setup apart
-    assert found[longer.name].diagnostics == pytest.approx(6)  # still three times
-    assert found[other.name].diagnostics == pytest.approx(10)  # 2 s, after each of 0 to 4 epochs
+    assert found[longer.name].diagnostics == pytest.approx(
+        6.8
+    )  # still three times, and 0.1 s an epoch
+    assert found[other.name].diagnostics == pytest.approx(10.4)  # 2 s, after each of 0 to 4 epochs
     assert found[other.name].unknown == ("margins",)
     assert alien.name not in found
