@@ -28,7 +28,7 @@ LEFT, RIGHT = -58.0, 12.0
 """The gaps that the axis shows, in dB; one beyond stands near its end."""
 STRIP = (-92.0, -62.0)
 """Where gaps of exactly 0 stand, on the axis of dB."""
-LOW, HIGH = 0.008, 2.2
+LOW, HIGH = 0.0025, 2.2
 VERDICTS = (
     (0.0, 0.0, 0.23, 0.08), (0.0, 0.92, 0.42, 1.0), (0.69, 0.0, 1.0, 0.14), (0.87, 0.92, 1.0, 1.0),
 )  # fmt: skip
@@ -116,7 +116,7 @@ def _backdrop(axes: Axes) -> None:
     axes.axhspan(MISS_GOOD, MISS_BAD, color="0.93", linewidth=0, zorder=0)
     axes.axvspan(GAP_GOOD, GAP_BAD, color="0.93", linewidth=0, zorder=0)
     axes.axvline(STRIP[1], color="0.3", linewidth=0.8, zorder=1)
-    axes.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
+    axes.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
     axes.minorticks_off()
     ticks = (-50, -40, -30, -20, -10, 0)
     axes.set_xticks(
