@@ -50,6 +50,8 @@ def draw_waterfall(
         if index + columns >= len(panels):
             axes.set_xlabel("points of accuracy")
             axes.tick_params(labelbottom=True)
+    low, high = grid[0, 0].get_xlim()  # of all panels, which share it
+    grid[0, 0].set_xlim(min(low, -1.0), max(high, 0.5))
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle="", label=words)
         for name, words, colour, marker in STAGES
@@ -77,8 +79,6 @@ def _draw(axes: Axes, groups: Mapping[str, Group], labels: Sequence[str]) -> Non
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_yticks(range(len(labels)), [wrapped(label) for label in labels])
     axes.grid(visible=False, axis="y")
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, -1.0), max(high, 0.5))
 
 
 def _draw_row(axes: Axes, group: Group, place: int) -> None:
