@@ -33,11 +33,11 @@ def self_consistency(
     replaced by a rule, or that something that depends on theta is held constant in it. With the
     train-deploy gap this tells what class a quantizer is in.
 
-    Range: [-1, 1]; an exact backward has 0.9999 and a gain within 0.001 of 1 in a shallow
-    network and down to 0.996 in the early layers of a deep one, because of the kinks of ReLUs; it
-    counts as exact from 0.99 and a gain within 0.05 of 1. Not defined, and not yielded, for a network that trains with its
-    deployed weights and activations bit for bit (a step has no slope), for methods that draw random
-    numbers, and where the gradient is zero.
+    Range: [-1, 1]; an exact backward has 0.9999 and a gain within 0.001 of 1 in a shallow network
+    and down to 0.996 in the early layers of a deep one, because of the kinks of ReLUs; it counts as
+    exact from 0.99 and a gain within 0.05 of 1. Not defined, and not yielded, for a network that
+    trains with its deployed weights and activations bit for bit (a step has no slope), for methods
+    that draw random numbers, and where the gradient is zero.
 
     Cost: 2 dithers + 4 pairs = 72 forwards from the layer on, for each layer; an exact backward has
     no scatter, so few directions do.

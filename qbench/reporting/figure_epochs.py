@@ -18,6 +18,7 @@ from qbench.reporting.style import Look, new_figure, wrapped
 
 __all__ = ["EPOCH_MAPS", "EpochMap", "draw_epochs", "mean_map"]
 
+MOST_TICKS = 5
 MOST_NAMES = 9
 """Layer names beside a map; of more layers only every second, third, … is named."""
 NAME_WIDTH = 16
@@ -125,7 +126,7 @@ def _draw(
                 image = _panel(axes, found.reindex(layers), low, high)
         line[-1].yaxis.set_label_position("right")
         line[-1].set_ylabel(wrapped(label), rotation=0, ha="left", va="center", fontsize=8)
-    _name(grid, layers, bits)
+    _name(grid, layers, bits, sorted({epoch for found in maps.values() for epoch in found}))
     above, below = most > high, least < low
     extend = "both" if above and below else "max" if above else "min" if below else "neither"
     bar = figure.colorbar(
@@ -160,7 +161,7 @@ def _panel(axes: Axes, found: pd.DataFrame, low: float, high: float) -> ScalarMa
     )  # fmt: skip
 
 
-def _name(grid: np.ndarray, layers: list[str], bits: list[str]) -> None:
+def _name(grid: np.ndarray, layers: list[str], bits: list[str], epochs: list[int]) -> None:
     step = math.ceil(len(layers) / MOST_NAMES)
     places = range(0, len(layers), step)
     names = [_cut(layers[place]) for place in places]
@@ -171,7 +172,7 @@ def _name(grid: np.ndarray, layers: list[str], bits: list[str]) -> None:
         line[0].set_ylim(len(layers), 0)
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_xticks(epochs[:: -math.ceil(len(epochs) / MOST_TICKS)])  # the last among them
 
 
 def _cut(layer: str) -> str:
