@@ -95,11 +95,11 @@ def _cost(facts: Mapping[str, Any]) -> str:
     if facts["cost_seconds"] is None:
         return f"cost: {epochs:,} epochs; their time is known once a trial of each model is done"
     text = f"cost: {epochs:,} epochs, about {duration(facts['cost_seconds'])} of trial time"
-    if facts["cost_seconds"]:
-        share = 100 * facts["diagnostics_seconds"] / facts["cost_seconds"]
+    share = 100 * facts["diagnostics_seconds"] / facts["cost_seconds"]
+    if share >= 0.5:
         text += f" ({share:.0f} % of it diagnostics)"
     if facts["diagnostics_unknown"]:
-        text += f" without {', '.join(facts['diagnostics_unknown'])}, not measured so far"
+        text += f" without {len(facts['diagnostics_unknown'])} diagnostics not measured so far"
     missing = len(facts["to_run"]) - facts["cost_known_for"]
     if missing:
         text += f" without {missing} trials of models that were not run yet"

@@ -2,16 +2,17 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from qbench import registry
 from qbench.study.names import checked
 from qbench.study.plan import Cell
 from qbench.study.rows import Row, study_rows
 from qbench.study.schema import Bits, Component, DiagnosticsSettings, Study
-from qbench.study.sentences import SettingError, show
+from qbench.study.sentences import SettingError, SettingPath, show
 from qbench.study.trial import Trial, TrialData
 
 __all__ = ["FLOAT_BITS", "Grid"]
@@ -122,5 +123,14 @@ def _checked_diagnostics(settings: DiagnosticsSettings) -> DiagnosticsSettings:
         component = Component(name=entry.name, options=entry.options)
         path = ("diagnostics", "of", index)
         options = checked(registry.diagnostics, component, path).options
+        _check_positive(options, (*path, "options"))
         found[entry.name] = entry.model_copy(update={"options": options})
     return settings.model_copy(update={"of": tuple(found[name] for name in sorted(found))})
+
+
+def _check_positive(options: Mapping[str, Any], path: SettingPath) -> None:
+    """Counts, shares and thresholds: no diagnostic has a use for a number that is not positive."""
+    for name, value in options.items():
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(number, int | float) and not number > 0:
+                raise SettingError((*path, name), f"{number} is not allowed; write more than 0")

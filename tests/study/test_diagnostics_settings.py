@@ -65,6 +65,8 @@ def test_when_a_diagnostic_is_due(entry: dict[str, int], epochs: int, due: list[
         ({"of": ["flip_set"]}, "there is no diagnostic 'flip_set'; did you mean 'flip_sets'?"),
         ({"of": [{"name": "flip_sets", "every": 1, "checkpoints": 3}]}, "both every and checkp"),
         ({"of": [{"name": "flip_sets", "options": {"stes": 3}}]}, "'stes'"),
+        ({"of": [{"name": "flip_sets", "options": {"sets": 0}}]}, "options.sets: 0 is not allowed"),
+        ({"of": [{"name": "flip_sets", "options": {"shares": [0.1, -1]}}]}, "-1.0 is not allowed"),
         ({"of": [{"name": "flip_sets", "layers": 0}]}, "0 is not allowed"),
     ],
 )
