@@ -198,7 +198,9 @@ class TrialFolder:
         """
         import pyarrow.parquet as pq
 
-        return pq.read_table(io.BytesIO((self.path / name).read_bytes()))
+        # In this thread: a pool that still runs when the interpreter ends aborts the process.
+        file = pq.ParquetFile(io.BytesIO((self.path / name).read_bytes()), pre_buffer=False)
+        return file.read(use_threads=False)
 
     def finish(self) -> None:
         """Record every file's size and digest in ``done``; the trial counts from here on."""
