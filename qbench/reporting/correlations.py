@@ -69,10 +69,10 @@ def spearman(blocks: Sequence[Block]) -> Correlation:
         repeated.append(_moments(x, y, resampled))
     n = sum(len(x) for x, _ in blocks)
     rho = _ratio(np.sum(parts, axis=0))[0] if parts else math.nan
-    draws = _ratio(np.sum(repeated, axis=0)) if parts else np.array([])
-    draws = draws[np.isfinite(draws)]
-    if math.isnan(rho) or not draws.size:
+    if math.isnan(rho):
         return Correlation(n, math.nan, math.nan, math.nan)
+    # Without the few runs that differ from the others there is nothing to correlate: 0.
+    draws = np.nan_to_num(_ratio(np.sum(repeated, axis=0)))
     low, high = np.quantile(draws, [0.025, 0.975])
     return Correlation(n, float(rho), float(low), float(high))
 

@@ -39,6 +39,14 @@ def test_the_interval_is_that_of_resampled_runs() -> None:
     assert (found.low, found.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.05)
 
 
+def test_one_run_that_differs_from_the_others_shows_nothing() -> None:
+    x = np.array([1.0] + [0.0] * 11)
+    y = -np.arange(12.0)
+    found = spearman([(x, y)])
+    assert found.rho > 0.4
+    assert found.low <= 0 <= found.high  # without that run, 35 % of the draws, there is no relation
+
+
 def test_differences_between_blocks_explain_nothing() -> None:
     random = np.random.default_rng(1)
     blocks = [(random.normal(size=40) + shift, random.normal(size=40) + shift) for shift in (0, 9)]
