@@ -15,6 +15,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from qbench.diagnostics.probe import Probe
+from qbench.models.layers import QuantLayer
+from qbench.quantizers.contract import Quantizer
 
 __all__ = ["Diagnostic", "Measurement", "Points", "Reading"]
 
@@ -56,6 +58,13 @@ class Measurement:
     """Batches of training images of the recipe's size, without augmentation, in a fixed order."""
     memory: dict[str, Tensor] = field(default_factory=dict)
     """What is kept from one measurement to the next; saved in the checkpoint."""
+
+    def weights(self) -> Iterator[tuple[str, QuantLayer, Quantizer]]:
+        """Those of the layers whose weight is quantized: name, layer, the weight's quantizer."""
+        for name in self.layers:
+            layer = self.probe.layers[name]
+            if layer.weight_quantizer is not None:
+                yield name, layer, layer.weight_quantizer
 
 
 Diagnostic = Callable[[Measurement], Iterator[Reading | Points]]

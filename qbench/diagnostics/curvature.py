@@ -64,9 +64,7 @@ def curvature(measurement: Measurement, *, vectors: int = 16) -> Iterator[Readin
     al., HAWQ-V2, NeurIPS 2020, arXiv:1911.03852.
     """
     probe = measurement.probe
-    for name in measurement.layers:
-        if probe.layers[name].weight_quantizer is None:
-            continue
+    for name, _, _ in measurement.weights():
         weight = probe.trained[name]
         step = STEP * weight.double().square().mean().sqrt().to(weight.dtype)
         if not bool(step > 0):

@@ -54,10 +54,7 @@ def flip_descent(
     Source: the ratio, Conn, Gould, Toint, Trust-Region Methods, SIAM 2000; at equal numbers of code
     moves, this project's.
     """
-    for name in measurement.layers:
-        layer = measurement.probe.layers[name]
-        if layer.weight_quantizer is None:
-            continue
+    for name, layer, _ in measurement.weights():
         directions = {"descent": -measurement.probe.gradients[name].latent}
         update = measurement.memory.get(f"window/update/{name}")
         if update is not None:

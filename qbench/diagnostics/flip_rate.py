@@ -42,10 +42,7 @@ def flip_rate(measurement: Measurement) -> Iterator[Reading]:
     Source: Helwegen et al., NeurIPS 2019, arXiv:1906.02107 (flip ratio); the split answers Liu et
     al., ICML 2023, arXiv:2302.02210 (learned scales as a cause of oscillations).
     """
-    for name in measurement.layers:
-        quantizer = measurement.probe.layers[name].weight_quantizer
-        if quantizer is None:
-            continue
+    for name, layer, quantizer in measurement.weights():
         window = seen(measurement.memory, name)
         if window is not None:
             chances = window["codes"].numel() * window["steps"].item()
@@ -53,7 +50,7 @@ def flip_rate(measurement: Measurement) -> Iterator[Reading]:
                 rate = window[f"flips{cause}"].double() / chances
                 yield Reading(name, f"dynamics/flip_rate{cause}", rate)
         with torch.no_grad():
-            now = places(quantizer, measurement.probe.layers[name].weight)
+            now = places(quantizer, layer.weight)
         key = f"flip_rate/codes/{name}"
         before = measurement.memory.get(key)
         if before is not None:

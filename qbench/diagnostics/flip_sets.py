@@ -46,9 +46,7 @@ def flip_sets(
     BinaryDuo, ICLR 2020, arXiv:2002.06517.
     """
     probe = measurement.probe
-    for name in measurement.layers:
-        if probe.layers[name].weight_quantizer is None:
-            continue
+    for name, _, _ in measurement.weights():
         for share in shares:
             found = flips(probe, name, share, sets)
             label = percent(share)

@@ -49,11 +49,10 @@ def jacobian_alignment(
     Source: this project's; the noise view of estimators, Spallanzani et al., arXiv:1905.10452.
     """
     probe = measurement.probe
-    for name in measurement.layers:
-        layer = probe.layers[name]
-        if layer.weight_quantizer is None or not _is_diagonal(probe, name):
+    for name, layer, quantizer in measurement.weights():
+        if not _is_diagonal(probe, name):
             continue
-        steps = find_staircase(layer.weight_quantizer.codes, layer.weight)
+        steps = find_staircase(quantizer.codes, layer.weight)
         if steps is None:
             continue
         scales = {share: steps.sigma(share) for share in shares}

@@ -41,11 +41,8 @@ def latent_error(measurement: Measurement) -> Iterator[Reading]:
 
 
 def _readings(measurement: Measurement) -> Iterator[Reading]:
-    for name in measurement.layers:
-        layer = measurement.probe.layers[name]
-        if layer.weight_quantizer is None:
-            continue
-        _, codebook = layer.weight_quantizer.codes(layer.weight)
+    for name, layer, quantizer in measurement.weights():
+        _, codebook = quantizer.codes(layer.weight)
         fit = fit_latents(layer.weight, measurement.probe.deployed[name], codebook)
         best = gaussian_error(codebook.shape[-1])
         for part, value in (

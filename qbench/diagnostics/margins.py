@@ -11,7 +11,7 @@ from qbench.diagnostics.contract import Measurement, Points, Reading
 from qbench.diagnostics.finite import finite
 from qbench.diagnostics.latent_fit import fit_latents
 from qbench.diagnostics.probe import Probe
-from qbench.quantizers.contract import decode
+from qbench.diagnostics.window import places
 from qbench.registry import diagnostics
 
 __all__ = ["code_use", "margins", "near_threshold"]
@@ -114,12 +114,9 @@ def code_use(codes: Tensor, levels: int) -> tuple[Tensor, Tensor]:
 
 
 def _readings(measurement: Measurement) -> Iterator[Reading]:
-    for name in measurement.layers:
-        layer = measurement.probe.layers[name]
-        if layer.weight_quantizer is None:
-            continue
-        codes, codebook = layer.weight_quantizer.codes(layer.weight)
-        ranks = decode(codes, codebook.argsort(-1).argsort(-1))
+    for name, layer, quantizer in measurement.weights():
+        _, codebook = quantizer.codes(layer.weight)
+        ranks = places(quantizer, layer.weight)
         channels = layer.weight.flatten(1)
         shape = channels.shape if codebook.ndim == 2 else (1, -1)
         near = near_threshold(channels.reshape(shape), ranks.flatten(1).reshape(shape))

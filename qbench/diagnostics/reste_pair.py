@@ -44,9 +44,7 @@ def reste_pair(measurement: Measurement) -> Iterator[Reading]:
     """
     probe = measurement.probe
     errors, spreads = [], []
-    for name in measurement.layers:
-        if probe.layers[name].weight_quantizer is None:
-            continue
+    for name, _, _ in measurement.weights():
         variance, relative = instability(probe.gradients[name].latent)
         spreads.append(variance)
         yield Reading(name, "gradient/reste_instability", variance)

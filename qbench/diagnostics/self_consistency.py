@@ -54,10 +54,7 @@ def self_consistency(
         return
     if _hard(probe):
         return
-    for name in measurement.layers:
-        quantizer = probe.layers[name].weight_quantizer
-        if quantizer is None:
-            continue
+    for name, _, quantizer in measurement.weights():
         found = _consistency(probe, name, quantizer, dithers, pairs)
         if found is None:
             continue

@@ -52,10 +52,7 @@ def smoothed_alignment(
     Comput. Math. 2017; smoothing as a view of the straight-through estimator after Spallanzani et
     al., 2019, arXiv:1905.10452.
     """
-    for name in measurement.layers:
-        quantizer = measurement.probe.layers[name].weight_quantizer
-        if quantizer is None:
-            continue
+    for name, _, quantizer in measurement.weights():
         for share in shares:
             samples = _samples(measurement.probe, name, quantizer, share, dithers, pairs)
             if samples is None:

@@ -10,6 +10,7 @@ from qbench.diagnostics.measure import Chosen, Measured, measure
 from qbench.diagnostics.probe import Probe
 from qbench.models.convert import initialize, quantize
 from qbench.quantizers.contract import Quantizer
+from qbench.registry import quantizers
 
 Factory = Callable[[], Quantizer] | None
 
@@ -26,6 +27,22 @@ def one_layer(
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(inputs, outputs, bias=False))
     return converted(model, torch.randn(4, inputs), weights, activations)
+
+
+def linear_probe(name: str = "ste", bits: int = 2, seed: int = 0, images: int = 200) -> Probe:
+    """Two quantized linear layers and a float one; the second, of 1200 weights, is named 2."""
+    torch.manual_seed(0)
+    kind = quantizers.load(name)
+    model = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 30), nn.Linear(30, 3))
+    quantize(
+        model,
+        weights=lambda: kind(bit_width=bits, target="weight"),
+        activations=None,
+        keep_float=["last"],
+    )
+    batch = torch.randn(images, 12), torch.randint(0, 3, (images,))
+    initialize(model, batch[0])
+    return Probe(model, *batch, seed=seed)
 
 
 def convolutions(weights: Factory, activations: Factory) -> nn.Sequential:

@@ -5,33 +5,17 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from layer_networks import linear_probe as probe_of
+from torch import Tensor
 
 from qbench.diagnostics.contract import Measurement
 from qbench.diagnostics.flip_descent import scale_to_changes
 from qbench.diagnostics.flips import flips
 from qbench.diagnostics.measure import Chosen, measure
 from qbench.diagnostics.probe import Probe
-from qbench.models.convert import initialize, quantize
-from qbench.registry import quantizers
 
 LAYER = "2"
 METHODS = ("ste", "dorefa", "lsq", "daq", "metaquant", "quantization_networks", "quantnet")
-
-
-def probe_of(name: str = "ste", bits: int = 2) -> Probe:
-    torch.manual_seed(0)
-    kind = quantizers.load(name)
-    model = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 30), nn.Linear(30, 3))
-    quantize(
-        model,
-        weights=lambda: kind(bit_width=bits, target="weight"),
-        activations=None,
-        keep_float=["last"],
-    )
-    images, labels = torch.randn(200, 12), torch.randint(0, 3, (200,))
-    initialize(model, images)
-    return Probe(model, images, labels, seed=1)
 
 
 def values(probe: Probe, update: Tensor | None = None, **options: object) -> dict[str, float]:

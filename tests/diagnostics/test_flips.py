@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from layer_networks import linear_probe as probe_of
+from torch import Tensor
 
 from qbench.diagnostics.flips import (
     Flips,
@@ -14,10 +15,8 @@ from qbench.diagnostics.flips import (
     percent,
     respond,
 )
-from qbench.diagnostics.probe import Probe, Suffix
-from qbench.models.convert import initialize, quantize
+from qbench.diagnostics.probe import Suffix
 from qbench.quantizers.contract import decode
-from qbench.registry import quantizers
 
 SETS = 256
 
@@ -168,21 +167,6 @@ def test_nothing_is_said_where_nothing_varies(flat: str) -> None:
 
 def test_percent_labels() -> None:
     assert [percent(share) for share in (0.002, 0.01, 0.05)] == ["0.2pct", "1pct", "5pct"]
-
-
-def probe_of(name: str, bits: int, seed: int = 0) -> Probe:
-    torch.manual_seed(0)
-    kind = quantizers.load(name)
-    model = nn.Sequential(nn.Linear(12, 40), nn.ReLU(), nn.Linear(40, 30), nn.Linear(30, 3))
-    quantize(
-        model,
-        weights=lambda: kind(bit_width=bits, target="weight"),
-        activations=None,
-        keep_float=["last"],
-    )
-    images, labels = torch.randn(50, 12), torch.randint(0, 3, (50,))
-    initialize(model, images)
-    return Probe(model, images, labels, seed=seed)
 
 
 def test_a_layers_flip_sets_are_computed_once() -> None:
