@@ -42,6 +42,8 @@ class Entry:
     text: str
     bold: bool = False
     mark: Mark = ""
+    value: float | None = None
+    """The number behind the text, by which a page sorts; none sorts last."""
 
 
 @dataclass(frozen=True)
