@@ -6,7 +6,7 @@
       layers.parquet        epoch, layer, name, value
       points.parquet        epoch, layer, name, x, y: scatters and curves of diagnostics
       deployed.safetensors  integer codes, codebooks and what stayed in float
-      audit.json            distinct values of each tensor, what stayed float, whether it is k-bit
+      audit.json            distinct values of each tensor, what stayed float, is it k-bit, costs
       seconds.parquet       epoch, phase, seconds, ended (Unix time)
       environment.json      versions, commit, machine, device, peak memory
       checkpoint.pt         the state to continue from

@@ -3,9 +3,9 @@
 What is counted is the third step of a ResNet-20 on 8 random images of 32x32 pixels, as training
 makes it (:mod:`qbench.training.setup`, the recipe's defaults, channels_last, the optimizers
 included). The first step is training's first; the other two lie in its middle, so that schedules
-stand there and the optimizers have their state. :mod:`qbench.bench.operators` says what a kernel, a
-byte and a host sync are. The optimizers are counted in the form that the CPU runs, a few calls a
-parameter; a GPU joins them.
+stand there and the optimizers have their state. :mod:`qbench.training.operators` says what a
+kernel, a byte and a host sync are. The optimizers are counted in the form that the CPU runs, a few
+calls a parameter; a GPU joins them.
 
 A method's own cost is its difference to ``float``. ``python -m qbench.bench.counters`` counts all
 rows, writes the file again, and prints them.
@@ -21,7 +21,6 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
-from qbench.bench.operators import Counts, count
 from qbench.models.build import build_model
 from qbench.models.convert import initialize
 from qbench.quantizers.contract import Progress
@@ -29,6 +28,7 @@ from qbench.registry import quantizers
 from qbench.study.schema import Bits, Component, Training, options_text
 from qbench.study.trial import Trial, TrialData
 from qbench.training.engine import Engine
+from qbench.training.operators import Counts, count
 from qbench.training.optimizers import make_optimizers
 from qbench.training.setup import quantized
 

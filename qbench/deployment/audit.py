@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from qbench.deployment.cost import deployed_cost
 from qbench.deployment.load import decoded_weight, read_deployed
 from qbench.deployment.packing import bits_for, unpack
 from qbench.models.evaluation import evaluating
@@ -144,7 +145,8 @@ def audit_report(
 
     Returns:
         ``refusal``, a sentence or empty; ``coded_weights`` and ``coded_bytes``, ``float_numbers``
-        and ``float_bytes``, the sums; ``tensors``, a row each.
+        and ``float_bytes``, the sums; ``tensors``, a row each; ``cost``, the members of
+        :class:`qbench.deployment.cost.DeployedCost`.
     """
     rows = computed(model, audit(data), images)
     reason = refusal(rows, weight_bits, activation_bits)
@@ -159,6 +161,12 @@ def audit_report(
         "float_numbers": sum(row.elements for row in kept),
         "float_bytes": sum(row.bytes for row in kept),
         "tensors": [row._asdict() for row in rows],
+        "cost": deployed_cost(
+            model,
+            images[:1],
+            {row.name: row.bits for row in coded},
+            {row.name: row.bits for row in rows if row.kind == "input"},
+        )._asdict(),
     }
 
 

@@ -4,6 +4,7 @@ import os
 import platform
 import resource
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 import qbench
 
-__all__ = ["describe_environment"]
+__all__ = ["describe_environment", "reset_peak_memory"]
 
 LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
 
@@ -20,13 +21,13 @@ LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
 def describe_environment(
     device: str, threads: int, started: float, finished: float
 ) -> dict[str, object]:
-    """The facts for ``environment.json``; times are Unix seconds, memory is in bytes."""
+    """The facts for ``environment.json``; times are Unix seconds.
+
+    ``peak_memory_bytes`` is, since the last :func:`reset_peak_memory`, what torch allocated on a
+    GPU; on a CPU what the whole process held, libraries included.
+    """
     on_gpu = device.startswith("cuda")
-    peak = (
-        torch.cuda.max_memory_allocated(device)
-        if on_gpu
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    )
+    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
     return {
         "versions": _versions(),
         "commit": _commit(),
@@ -44,6 +45,24 @@ def describe_environment(
         "started": started,
         "finished": finished,
     }
+
+
+def reset_peak_memory(device: str) -> None:
+    """Let the peak start anew, so that a worker's earlier trials are not in it."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):  # only Linux can; elsewhere the peak is the process's, up to now
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_of_process() -> int:
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+        return int(peak) * 1024
+    except (OSError, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @cache

@@ -24,6 +24,7 @@ from qbench.study.schema import DiagnosticEntry
 from qbench.study.trial import Trial
 from qbench.training.checkpoint import State, load_checkpoint, save_checkpoint
 from qbench.training.clock import PhaseClock
+from qbench.training.cost import training_cost
 from qbench.training.optimizers import rate_factor, set_learning_rates
 from qbench.training.setup import (
     float_network,
@@ -120,7 +121,6 @@ class Run:
             deployed = placed(load_deployed(data, self._fresh_network()), self.site)
             few, bits = loader.diagnostic(16)[0], self.trial.bits
             report = audit_report(data, deployed, few, bits.weight, bits.activation)
-            self.folder.write_json("audit.json", report)
         with self.clock.phase("test"):
             loss, accuracy = evaluate(deployed, loader.test(), "deployed")
             _, trained = evaluate(self.experiment.model, loader.test(), "training")
@@ -133,6 +133,10 @@ class Run:
                 reestimate_batch_norm(deployed, (images for images, _ in plain))
                 _, accuracy = evaluate(deployed, loader.test(), "deployed")
                 self._add("test/accuracy_reestimated", accuracy)
+        del deployed  # the counted step is to hold no more memory than those of training
+        with self.clock.phase("deploy"):
+            report["cost"] |= training_cost(self.experiment, self.trial.training.epochs)
+            self.folder.write_json("audit.json", report)
         state.seconds.extend(self.clock.take(state.epoch))
         self._write_tables()
         return state.history[first_row:]

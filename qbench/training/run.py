@@ -9,7 +9,7 @@ import torch
 from qbench.registry import load_plugin
 from qbench.store import Failure, TrialFolder
 from qbench.study.trial import Trial
-from qbench.training.environment import describe_environment
+from qbench.training.environment import describe_environment, reset_peak_memory
 from qbench.training.loop import DivergedError, train
 from qbench.training.setup import StartError
 from qbench.training.site import Site
@@ -47,8 +47,7 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
 def _set_process(site: Site) -> None:
     torch.set_num_threads(site.threads)
     torch.backends.cudnn.benchmark = False
-    if site.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(site.device)
+    reset_peak_memory(site.device)
 
 
 def _explain(error: Exception) -> Failure:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qbench.bench.counters import FILE, count_step, read_rows, rows
-from qbench.bench.operators import Counts, count
+from qbench.training.operators import Counts, count
 from qbench.study.schema import Bits, Component, options_text
 
 X = torch.arange(12.0).view(3, 4)
