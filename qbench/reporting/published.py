@@ -140,11 +140,11 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
                     f"{path.name}: the columns are {', '.join(heads) or 'none'}; they must be "
                     f"{', '.join(PublishedRow.model_fields)}"
                 )
-            rows = {lines.line_num: _row(path, lines.line_num, line) for line in lines}
+            rows = [(lines.line_num, _row(path, lines.line_num, line)) for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"the table '{path}' cannot be read: {error}") from None
     seen: dict[PublishedRow, int] = {}
-    for number, row in rows.items():
+    for number, row in rows:
         bare = row.model_copy(update={"note": "", "tag": "verified", "float_tag": None})
         if bare in seen:
             raise UsageError(
@@ -152,7 +152,7 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
                 "remove one"
             )
         seen[bare] = number
-    return tuple(rows.values())
+    return tuple(row for _, row in rows)
 
 
 def _row(path: Path, number: int, line: dict[str, Any]) -> PublishedRow:

@@ -18,13 +18,18 @@ from qbench.reporting.published_flags import DESCRIBING, UNMATCHED, flag_words
 from qbench.study.schema import Component
 from qbench.study.trial import Trial
 
-__all__ = ["descriptions", "differences", "distance", "matches"]
+__all__ = ["descriptions", "differences", "distance", "is_known", "matches"]
 
 START_OPTIONS = ("weights",)
 """Options of a model that say where training starts, not what the network is."""
 _ENDS = ("first_last_float", "first_last_8bit", "first_last_quantized")
 _SHORTCUTS = ("shortcut_float", "shortcut_quantized")
 _STARTS = ("pretrained_start", "scratch_start")
+_VARIANTS = (
+    "best_epoch", "distillation", "modified_activations", "modified_network", "modified_shortcuts",
+    "two_step",
+)  # fmt: skip
+"""Flags of which a method has numbers with and without."""
 _SILENT = ("runs", "disputed")
 """Flags that a list of protocols does not repeat."""
 
@@ -43,13 +48,18 @@ def matches(row: PublishedRow, trial: Trial) -> bool:
 
 
 def distance(row: PublishedRow, trial: Trial) -> int:
-    """In how many ways the row is of another variant: options, optimizer, best epoch."""
-    count = int(row.flag("best_epoch") is not None)
+    """In how many ways the row is of another variant of the method than the trial."""
+    count = sum(row.flag(name) is not None for name in _VARIANTS)
     for flag in row.flags:
         name, _, value = flag.partition("=")
         if name.startswith("options.") or name == "optimizer":
             count += _ours(name, trial) != value
     return count
+
+
+def is_known(row: PublishedRow) -> bool:
+    """Whether anything that a trial could differ in is known of the number."""
+    return any(flag.partition("=")[0] not in DESCRIBING for flag in row.flags)
 
 
 def differences(row: PublishedRow, trial: Trial) -> list[str]:
