@@ -55,7 +55,8 @@ def costly(
         accuracy: A share of test images; below 0 the trial was not run.
         changes: Other fields of the trial's result, such as ``audit``.
     """
-    by_name = {cell.trial.name: cell for cell in plan.cells}
+    by_name = {trial.name: Cell(trial, "float") for trial in plan.needed}
+    by_name |= {cell.trial.name: cell for cell in plan.cells}
 
     def result(trial: Trial) -> TrialResult:
         cell = by_name[trial.name]
