@@ -1,7 +1,6 @@
 """The critical-difference diagram: average ranks, and bars over rows that cannot be told apart."""
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from qbench.reporting.compare import Comparison
 from qbench.reporting.ranking import Ranking, rank
 from qbench.reporting.ranks import SIGNIFICANT, cliques, smallest_adjusted_p
-from qbench.reporting.style import Look, new_figure
+from qbench.reporting.style import Look, new_figure, wrapped
 
 __all__ = ["draw_critical"]
 
@@ -18,8 +17,6 @@ WIDTH, AXIS_WIDTH = 9.0, 3.6
 """Inches; the names stand left and right of the axis."""
 LINE, BAR, SMALL = 0.17, 0.13, 0.1
 """Inches: a line of a name, the room of a bar, the least gap."""
-NAME_WIDTH = 30
-"""Characters in a line of a name; two lines at most."""
 
 
 def draw_critical(comparison: Comparison, looks: Mapping[str, Look]) -> Figure | None:
@@ -34,7 +31,7 @@ def draw_critical(comparison: Comparison, looks: Mapping[str, Look]) -> Figure |
     sides = order[: math.ceil(len(order) / 2)], order[math.ceil(len(order) / 2) :][::-1]
     below = max(sum(_height(names[label]) for label in side) for side in sides)
     title = _title(ranking)
-    above = 0.25 + 0.17 * (title.count("\n") + 1) + 0.5
+    above = 0.95  # the title, and the axis with its numbers
     bars = BAR * len(levels) + 2 * SMALL
     figure = new_figure(WIDTH, above + bars + below + SMALL)
     figure.set_layout_engine("none")  # everything is placed in inches
@@ -61,21 +58,17 @@ def _x(average: float, rows: int) -> float:
 def _title(ranking: Ranking) -> str:
     count = len(ranking.all_pairs)
     smallest = smallest_adjusted_p(len(ranking.blocks), count)
-    tests = "exact Wilcoxon signed-rank tests"
-    tests += f" of all {count} pairs with Holm's correction" if count > 1 else ""
-    how = f"bars join rows that cannot be told apart at {SIGNIFICANT}: {tests}"
+    tests = f"exact Wilcoxon signed-rank, all {count} pairs, Holm" if count > 1 else (
+        "exact Wilcoxon signed-rank"
+    )  # fmt: skip
+    how = f"bars join rows that cannot be told apart ({tests}, {SIGNIFICANT})"
     if smallest >= SIGNIFICANT:
-        how = (
-            f"everything is joined: over so few blocks {tests} reach no p below {smallest:.3g}, "
-            "whatever the results"
-        )
-    lines = (f"Average rank over {len(ranking.blocks)} blocks (model, data set, bits)", how)
-    return "\n".join(textwrap.fill(line, 105) for line in lines)
+        how = f"everything is joined: with so few blocks no p can be below {smallest:.3g} ({tests})"
+    return f"Average rank over {len(ranking.blocks)} blocks (model, data set, bits)\n{how}"
 
 
 def _lines(label: str, average: float) -> str:
-    lines = textwrap.wrap(label, NAME_WIDTH, max_lines=2, placeholder=" …") or [label]
-    return "\n".join([*lines[:-1], f"{lines[-1]}  ({average:.2f})"])
+    return f"{wrapped(label)}  ({average:.2f})"
 
 
 def _height(name: str) -> float:

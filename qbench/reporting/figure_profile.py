@@ -1,16 +1,16 @@
 """Performance profiles: the share of runs that reach each score, one row in front in each panel."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from qbench.reporting.aggregates import Profile, Values, profile, resampled
 from qbench.reporting.compare import Comparison
-from qbench.reporting.panels import MOST_ROWS
+from qbench.reporting.panels import LETTERS, MOST_ROWS
 from qbench.reporting.ranking import Ranking, rank
 from qbench.reporting.style import Look, new_figure, wrapped
 
@@ -40,10 +40,10 @@ def draw_profile(comparison: Comparison, looks: Mapping[str, Look]) -> Figure | 
     for axes, label in zip(panels, labels, strict=False):
         _draw(axes, grid, found, label, ranking.baseline, looks)
     for place, axes in enumerate(panels):
-        axes.set_axis_on() if place < len(labels) else axes.set_axis_off()
+        axes.set_visible(place < len(labels))
         axes.tick_params(labelbottom=place + beside >= len(labels))
     panels[0].set(xlim=(grid[0], grid[-1]), ylim=(-0.03, 1.03), yticks=[0, 0.25, 0.5, 0.75, 1])
-    _words(figure, ranking, looks)
+    _words(figure, ranking)
     return figure
 
 
@@ -72,20 +72,17 @@ def _draw(
     axes.set_title(wrapped(label), fontsize=8)
 
 
-def _words(figure: Figure, ranking: Ranking, looks: Mapping[str, Look]) -> None:
+def _words(figure: Figure, ranking: Ranking) -> None:
     of_float = ranking.shares.of_float
     score = "share of the float network's accuracy" if of_float else "deployed test accuracy"
-    runs = sum(len(own) for own in ranking.shares.rows[ranking.labels[0]])
-    figure.suptitle(
-        f"Performance profiles over {len(ranking.blocks)} blocks ({runs} runs of a row)\n"
-        "further right and up is better"
+    runs = {sum(len(own) for own in rows) for rows in ranking.shares.rows.values()}
+    count = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
+    lines = (
+        f"Performance profiles over {len(ranking.blocks)} blocks ({count} runs a row)",
+        f"further right is better; dashed: {ranking.baseline}, the baseline; grey: other rows; "
+        "shaded: 95 % over seeds, where there are enough",
     )
+    letters = int(LETTERS * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in lines))
     figure.supxlabel(f"τ: {score} (%)", fontsize=9)
     figure.supylabel("share of runs that reach τ", fontsize=9)
-    handles = [
-        Line2D([], [], color="0.25", linewidth=1, linestyle=(0, (4, 2)),
-               label=f"baseline: {wrapped(ranking.baseline)}"),
-        Line2D([], [], color="0.82", linewidth=1, label="other rows"),
-        Line2D([], [], color="0.4", linewidth=6, alpha=0.4, label="95 % band over seeds"),
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)

@@ -19,6 +19,10 @@ LONGEST = 33
 SHOWN = 20
 """Blocks that a list names; the rest is counted."""
 WHERE = "Deployed test accuracy; a block is a model, a data set and bits."
+CRITICAL = (
+    "Bars join rows of which no pair differs, corrected over all pairs. A bar holds rows with "
+    "consecutive ranks only, so two rows without a common bar may still not be told apart."
+)
 RECORD = "wins / ties / losses"
 
 
@@ -42,9 +46,11 @@ def ranking_chapter(
     if counted:
         yield Items(counted)
     yield _ranks(ranking)
-    yield Text(_limit(ranking, len(pairs)))
     yield from _tests(ranking, pairs, all_pairs)
-    yield from (figure for kind, figure in figures if kind == "critical")
+    drawn = [figure for kind, figure in figures if kind == "critical"]
+    if drawn:
+        yield Text(CRITICAL)
+    yield from drawn
     yield _aggregates(ranking)
     yield from (figure for kind, figure in figures if kind == "profile")
 
@@ -137,7 +143,7 @@ def _limit(ranking: Ranking, comparisons: int) -> str:
         return f"{start}; a difference is claimed below {SIGNIFICANT}."
     return (
         f"{start}. That is not below {SIGNIFICANT}: whatever the results, these blocks are too few "
-        "to tell rows apart, and no difference is claimed."
+        "to tell any two rows apart, and no difference is claimed."
     )
 
 
@@ -155,8 +161,8 @@ def _tests(ranking: Ranking, pairs: Sequence[Pair], all_pairs: bool) -> Iterator
         names = [f"{pair.row} − {pair.other}" if all_pairs else pair.row for pair in part]
         yield Table(
             "signed-rank" if len(parts) == 1 else f"signed-rank-{number}",
-            f"Wilcoxon's signed-rank test, exact and two-sided, of {what}; Holm's correction over "
-            f"{len(pairs)} tests{f'; part {number} of {len(parts)}' if len(parts) > 1 else ''}. "
+            f"Wilcoxon's signed-rank test, exact and two-sided, of {what}; Holm's correction, "
+            f"tests: {len(pairs)}{f'; part {number} of {len(parts)}' if len(parts) > 1 else ''}. "
             f"{_limit(ranking, len(pairs))}",
             "pair" if all_pairs else "quantizer",
             [(name,) for name in columns],
