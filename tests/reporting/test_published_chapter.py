@@ -231,6 +231,11 @@ def test_hostile_labels_and_sources_come_through(
 TRIAL = make_trial("lsq", "W2A2", 0, "resnet20", "cifar10")
 
 
+def test_a_data_set_with_options_is_another_one() -> None:
+    small = TRIAL.data.model_copy(update={"options": {"size": 16}})
+    assert not matches(row("86.9"), TRIAL.model_copy(update={"data": small}))
+
+
 def test_a_model_with_options_is_another_one() -> None:
     wide = TRIAL.model_copy(update={"model": Component(name="resnet20", options={"shortcut": "B"})})
     assert matches(row("86.9"), TRIAL)
