@@ -64,6 +64,7 @@ class Ranking:
     """In the study's order."""
     blocks: tuple[Setting, ...]
     baseline: str
+    """The study's, or the first row where that is none of these."""
     accuracy: Mapping[tuple[str, Setting], Mapping[int, float]]
     """Deployed test accuracy in percent by seed, with 0 for a run that failed or was refused."""
     floats: Mapping[Setting, Mapping[int, float]]
@@ -182,7 +183,7 @@ def rank(comparison: Comparison) -> Ranking | None:
     return Ranking(
         rows,
         blocks,
-        _baseline(comparison, rows),
+        next((label for label in rows if label == comparison.baseline), rows[0]),
         kept,
         {block: _floats(comparison, block) for block in blocks},
         tuple(label for label in labels if label not in rows),
@@ -211,14 +212,6 @@ def _floats(comparison: Comparison, block: Setting) -> dict[int, float]:
     if group is None:
         return {}
     return {int(seed): float(value) for seed, value in group.accuracy.items()}
-
-
-def _baseline(comparison: Comparison, rows: Sequence[str]) -> str:
-    """The study's; else the first row of the straight-through estimator; else the first row."""
-    if comparison.baseline in rows:
-        return str(comparison.baseline)
-    plain = (cell.label for cell in comparison.plan.cells if cell.trial.quantizer.name == "ste")
-    return next((label for label in plain if label in rows), rows[0])
 
 
 def _complete(

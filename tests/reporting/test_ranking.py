@@ -146,7 +146,7 @@ def test_the_chosen_baseline_is_kept_at_any_cost() -> None:
     assert (never.baseline, never.left_rows) == ("ste", ("lsq",))  # nothing of it could be kept
 
 
-def test_the_baseline_without_a_straight_through_row_is_the_first() -> None:
+def test_without_a_baseline_among_the_rows_it_is_the_first() -> None:
     plan = make_plan(("float", "lsq", "dorefa"), bits=BITS)
     assert ranked(plan, planted({})).baseline == "lsq"
 
