@@ -27,7 +27,7 @@ LEGEND = (
     "the same seed, on the same kind of machine and device; mean of seeds, noisy where trials "
     "shared a machine. Kernels, host syncs: operator calls of one training step with its backward "
     "pass and update, and the times that the host waits for a result in it. Peak memory: what "
-    "torch allocated on a GPU; on a CPU what the whole process held, libraries included. Size: "
+    "torch allocated on a GPU; on a CPU what the process held, with libraries and leftovers. Size: "
     "codes, codebooks and what stays float in the deployed file. Bit-operations of one image: "
     "multiply-accumulates (one multiplication with one addition; convolutions and linear layers "
     "only) times bits of the weight times bits of the input, 32 for float; they are no time. "

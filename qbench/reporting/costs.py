@@ -34,8 +34,17 @@ def deployed_bytes(group: Group) -> pd.Series:
 
 
 def peak_memory(group: Group) -> pd.Series:
-    """Peak memory in bytes, by seed; on a CPU the whole process's, libraries included."""
-    return _by_seed(group, lambda result: _member(result.environment, "peak_memory_bytes"))
+    """Peak memory in bytes, by seed; on a CPU the whole process's, libraries included.
+
+    A peak that a worker's earlier trials may have reached is left out: it grows with their number.
+    """
+
+    def peak(result: TrialResult) -> float | None:
+        found = result.environment
+        own = found.get("peak_memory_is_own", found.get("device") != "cpu")
+        return _member(found, "peak_memory_bytes") if own else None
+
+    return _by_seed(group, peak)
 
 
 def diagnostics_share(group: Group) -> pd.Series:

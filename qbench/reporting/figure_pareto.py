@@ -208,7 +208,7 @@ def _handles(labels: Sequence[str], looks: Mapping[str, Look], *, floats: bool) 
     if floats:
         found.append(Line2D([], [], color=BLACK, marker="*", markersize=9, linestyle="",
                             label="float"))  # fmt: skip
-    found.append(Line2D([], [], color="0.45", linewidth=0.8, label="not beaten"))
+    found.append(Line2D([], [], color="0.45", linewidth=0.8, label="front of means"))
     return found
 
 
@@ -216,6 +216,6 @@ def _how(panels: Sequence[tuple[Panel, Sequence[Point]]]) -> str:
     points = [point for _, found in panels for point in found]
     bars = "; bars: 95 % t interval" if any(one.accuracy.has_interval for one in points) else ""
     return (
-        f"mean of seeds{bars}; filled: nothing of this cost or less is as accurate\n"
+        f"mean of seeds{bars}; filled: no mean of this cost or less is as high\n"
         "rows of equal cost (within 5 %) stand side by side; above: bits of weights and activations"
     )

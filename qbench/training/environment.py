@@ -15,6 +15,8 @@ import qbench
 
 __all__ = ["describe_environment", "reset_peak_memory"]
 
+CLEAR = Path("/proc/self/clear_refs")
+"""Of Linux: writing 5 here lets a process's peak start anew."""
 LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
 
 
@@ -24,7 +26,8 @@ def describe_environment(
     """The facts for ``environment.json``; times are Unix seconds.
 
     ``peak_memory_bytes`` is, since the last :func:`reset_peak_memory`, what torch allocated on a
-    GPU; on a CPU what the whole process held, libraries included.
+    GPU; on a CPU what the whole process held, libraries included. ``peak_memory_is_own`` says
+    whether it could start anew, so that a worker's earlier trials are not in it.
     """
     on_gpu = device.startswith("cuda")
     peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
@@ -42,18 +45,19 @@ def describe_environment(
         "threads": threads,
         "engine": "eager",
         "peak_memory_bytes": int(peak),
+        "peak_memory_is_own": on_gpu or os.access(CLEAR, os.W_OK),
         "started": started,
         "finished": finished,
     }
 
 
 def reset_peak_memory(device: str) -> None:
-    """Let the peak start anew, so that a worker's earlier trials are not in it."""
+    """Let the peak start anew at what is held now, where the system can."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        with suppress(OSError):  # only Linux can; elsewhere the peak is the process's, up to now
-            Path("/proc/self/clear_refs").write_text("5")
+        with suppress(OSError):  # only Linux can
+            CLEAR.write_text("5")
 
 
 def _peak_of_process() -> int:

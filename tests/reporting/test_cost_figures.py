@@ -40,6 +40,7 @@ def study(
             "audit": sums(cell.trial) | {"cost": costs(cell.trial, kernels=400 + 300 * place)},
             "seconds": {"train": 100.0 * (1 + place / 4) + cell.trial.seed},
             "environment": {"machine": MACHINE, "device": "cpu", "threads": 1,
+                            "peak_memory_is_own": True,
                             "peak_memory_bytes": (400 + 20 * place + cell.trial.seed) * 2**20},
         }  # fmt: skip
 

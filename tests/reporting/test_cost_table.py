@@ -93,13 +93,31 @@ def test_files_of_trials_that_recorded_no_costs_are_read(tmp_path: Path) -> None
     fill(tmp_path, PLAN, lambda cell: 0.9)
     found = table(Comparison(PLAN, tmp_path))
     assert [head for (head,) in found.columns] == [
-        "training time", "peak memory (MiB)", "size (B)", "diagnostics",
+        "training time", "size (B)", "diagnostics",
     ]  # fmt: skip
     assert cells(found, "lsq")["size (B)"].text == "1000 (1.0×)"  # 250 and 750 bytes
     (missing,) = found.notes
     assert missing == (
-        "Not recorded by these trials: kernels a step, bit-operations, added parameters."
+        "Not recorded by these trials: kernels a step, peak memory, bit-operations, "
+        "added parameters."
     )
+
+
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({"device": "cpu"}, False),  # of older trials: the worker's, not the trial's
+        ({"device": "cpu", "peak_memory_is_own": False}, False),
+        ({"device": "cpu", "peak_memory_is_own": True}, True),
+        ({"device": "A GPU"}, True),  # whose peak always started anew
+    ],
+)
+def test_a_peak_that_earlier_trials_may_have_reached_is_not_shown(
+    facts: dict[str, object], shown: bool
+) -> None:
+    environment = {"machine": MACHINE, "threads": 1, "peak_memory_bytes": 2**29} | facts
+    found = table(costly(PLAN, lambda cell: 0.9, lambda cell: {"environment": environment}))
+    assert (("peak memory (MiB)",) in found.columns) == shown
 
 
 def test_older_and_newer_trials_stand_side_by_side() -> None:

@@ -131,5 +131,6 @@ def test_the_peak_memory_is_the_trials_own() -> None:
     before = describe_environment("cpu", 1, 0.0, 1.0)["peak_memory_bytes"]
     del large
     reset_peak_memory("cpu")
-    after = describe_environment("cpu", 1, 0.0, 1.0)["peak_memory_bytes"]
-    assert after < before - 2**27
+    facts = describe_environment("cpu", 1, 0.0, 1.0)
+    assert facts["peak_memory_bytes"] < before - 2**27
+    assert facts["peak_memory_is_own"] is True
