@@ -54,7 +54,7 @@ def draw_cost(
     several = len({group.setting for group in groups}) > 1
     names = max(len(line) for group in groups for line in wrapped(group.label).splitlines())
     margin = 0.3 + 0.068 * names + (0.5 if several else 0)
-    figure = new_figure(margin + 2.3 * len(panels), 1.5 + LINE * max(len(groups), 5))
+    figure = new_figure(max(margin + 2.3 * len(panels), 4.8), 1.5 + LINE * max(len(groups), 5))
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (words, (values, floats)) in zip(grid, panels.items(), strict=True):
         _draw(axes, groups, values, looks)
