@@ -20,14 +20,15 @@ __all__ = ["answered", "chosen_plan", "command_line", "with_overrides"]
 WRONG, INTERRUPTED = 2, 130
 
 
-def with_overrides(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_overrides(function: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
     """Decorator: a study file, ``key=value`` overrides and ``--results``."""
     function = click.option(
         "--results", type=click.Path(path_type=Path), default="results", show_default=True,
         help="The folder of all result files.",
     )(function)  # fmt: skip
     function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
-    return click.argument("study", type=click.Path(path_type=Path))(function)
+    study = click.argument("study", type=click.Path(path_type=Path), required=required)
+    return study(function)
 
 
 def answered(function: Callable[..., int]) -> Callable[..., None]:

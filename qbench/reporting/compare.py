@@ -10,13 +10,17 @@ from typing import NamedTuple
 import pandas as pd
 
 from qbench.errors import UsageError, unknown
-from qbench.reporting.collect import ACCURACY, TrialResult, collect
+from qbench.reporting.collect import ACCURACY, CURVES, TrialResult, collect
 from qbench.reporting.statistics import Estimate, estimate, paired_difference
 from qbench.reporting.traces import Traces
 from qbench.study.plan import Cell, Plan
 from qbench.study.trial import Trial
 
 __all__ = ["Comparison", "Group", "Setting", "setting_of"]
+
+
+DEFAULT_BASELINE = "ste"
+"""The method that every other one claims to beat."""
 
 
 class Setting(NamedTuple):
@@ -66,6 +70,16 @@ class Group:
     def accuracy_estimate(self) -> Estimate:
         """The mean deployed test accuracy in percent."""
         return estimate(self.accuracy.tolist())
+
+    def best_validation(self) -> pd.DataFrame:
+        """The highest validation accuracy (a share) of each seed, and the first epoch with it."""
+        curves = {seed: found.curves.get(CURVES[0]) for seed, found in sorted(self.done.items())}
+        best = {
+            seed: max(curve.items(), key=lambda point: (point[1], -point[0]))
+            for seed, curve in curves.items()
+            if curve
+        }
+        return pd.DataFrame(best.values(), columns=["epoch", "accuracy"], index=list(best))
 
     def seconds(self, phase: str) -> pd.Series:
         """Wall time of a phase by seed."""
@@ -161,10 +175,10 @@ class Comparison:
         return found
 
     def _baseline(self) -> str | None:
+        names = {cell.trial.quantizer.name: cell.label for cell in reversed(self.plan.cells)}
         wanted = self.plan.study.report.baseline
         if wanted is None:
-            return None
-        names = {cell.trial.quantizer.name: cell.label for cell in reversed(self.plan.cells)}
+            return names.get(DEFAULT_BASELINE)
         label = wanted if wanted in self.labels else names.get(wanted)
         if label is None:
             raise UsageError(f"report.baseline: {unknown('row', wanted, self.labels)}")
@@ -204,6 +218,12 @@ class Comparison:
         empty = pd.Series(dtype=float)
         return paired_difference(empty if reference is None else reference.accuracy, group.accuracy)
 
+    def minus_baseline(self, group: Group) -> Estimate:
+        """``group`` minus the baseline's row in its setting, in points, paired by seed."""
+        other = self.groups.get((str(self.baseline), group.setting))
+        empty = pd.Series(dtype=float)
+        return paired_difference(group.accuracy, empty if other is None else other.accuracy)
+
     def competitors(self, setting: Setting) -> list[Group]:
         """The quantized rows of a setting with any result, best mean first."""
         found = (self.groups.get((label, setting)) for label in self.labels)
@@ -217,8 +237,9 @@ class Comparison:
     def marked(self, setting: Setting) -> list[Group]:
         """The best row of a setting and those that cannot be told from it, the best first.
 
-        Empty where fewer than two rows have seeds enough. A row whose paired difference from the
-        best has no interval cannot be told from it.
+        Which rows differ from the best is corrected for their number, so that the truly best one
+        is among them in 95 % of studies. Empty where fewer than two rows have seeds enough. A row
+        whose paired difference from the best has no interval cannot be told from it.
         """
         if setting not in self._marked:
             groups = [g for g in self.competitors(setting) if g.accuracy_estimate.has_interval]
@@ -226,6 +247,6 @@ class Comparison:
             self._marked[setting] = (best if len(groups) > 1 else []) + [
                 group
                 for group in groups[1:]
-                if not paired_difference(best[0].accuracy, group.accuracy).excludes_zero
+                if not paired_difference(best[0].accuracy, group.accuracy).differs(len(groups) - 1)
             ]
         return self._marked[setting]

@@ -7,6 +7,7 @@ from qbench.errors import UsageError
 from qbench.reporting.collect import TrialResult
 from qbench.reporting.compare import Comparison, setting_of
 from qbench.reporting.document import Entry, Heading, Items, Part, Table, Text
+from qbench.reporting.fairness_table import fairness_table
 from qbench.reporting.tables import place
 from qbench.study.fingerprint import fingerprint
 from qbench.study.trial import Trial
@@ -18,15 +19,12 @@ SHOWN = 50
 
 
 def fairness(comparison: Comparison) -> Iterator[Part]:
-    """The shared recipe, every row's departure from it, float layers, start and exclusions."""
+    """What rows differ in, the recipe that they share, float layers, start and exclusions."""
     study = comparison.plan.study
     yield Heading("What was equal, and what was not")
-    differences = list(_differences(comparison))
-    if differences:
-        yield Text("All rows train by the recipe below, with these differences:")
-        yield Items(tuple(differences))
-    else:
-        yield Text("All rows train by the recipe below, without a difference.")
+    table = fairness_table(comparison)
+    if table is not None:
+        yield table
     methods = tuple(_methods(comparison))
     if methods:
         yield Text("Rows with options, or with another method for activations:")
@@ -34,14 +32,7 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
     settings = flat(study.training.model_dump(mode="json"))
     rows = [(name, [Entry(_words(name, value))]) for name, value in settings.items()]
     yield Table("recipe", "The training settings that rows share.", "setting", [("value",)], rows)
-    kept = ", ".join(study.keep_float)
-    lines = [
-        f"Layers left in float in every quantized network: {kept}."
-        if kept
-        else "No layer is left in float.",
-        _start(study.start),
-        f"Images held out of training for validation: {study.data.validation}.",
-    ]
+    lines = [f"Images held out of training for validation: {study.data.validation}."]
     if study.data.limit is not None:
         lines.append(f"Training uses {study.data.limit} images only.")
     lines += [
@@ -72,23 +63,6 @@ def _words(name: str, value: object) -> str:
     return str(value)
 
 
-def _differences(comparison: Comparison) -> Iterator[str]:
-    shared = flat(comparison.plan.study.training.model_dump(mode="json"))
-    seen: set[str] = set()
-    for cell in comparison.plan.cells:
-        if cell.label in seen:
-            continue
-        seen.add(cell.label)
-        own = flat(cell.trial.training.model_dump(mode="json"))
-        changed = [
-            f"{name} {_words(name, own[name])} in place of {_words(name, shared[name])}"
-            for name in shared
-            if own[name] != shared[name]
-        ]
-        if changed:
-            yield f"{cell.label}: {'; '.join(changed)}"
-
-
 def _methods(comparison: Comparison) -> Iterator[str]:
     firsts = {cell.label: cell.trial for cell in reversed(comparison.plan.cells)}
     for label in dict.fromkeys(cell.label for cell in comparison.plan.cells):
@@ -99,14 +73,6 @@ def _methods(comparison: Comparison) -> Iterator[str]:
             words += [f"{name} = {v}" for name, v in sorted(trial.activations.options.items())]
         if words:
             yield f"{label}: {trial.quantizer.name}, {', '.join(words)}"
-
-
-def _start(start: str) -> str:
-    if start == "scratch":
-        return "Start: random weights, the same for every row of one seed."
-    if start == "float":
-        return "Start: the study's own float network of the same model, data set and seed."
-    return f"Start: the weights of the file {start.replace(chr(92), '/').rsplit('/', 1)[-1]}."
 
 
 def _audits(comparison: Comparison) -> Iterator[str]:

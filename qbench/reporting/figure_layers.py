@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping
 
 import pandas as pd
+import seaborn
 from matplotlib.figure import Figure
 
 from qbench.reporting.collect import TrialResult
@@ -57,22 +58,29 @@ def _is_zero(frame: pd.DataFrame, label: str) -> bool:
 def _map(frames: Mapping[str, pd.DataFrame], layers: list[str]) -> Figure:
     heights = [max(len(frame), 2) for frame in frames.values()]
     width = min(max(6.5, 3.0 + 0.24 * len(layers)), 14.0)
-    figure = new_figure(width, 2.4 + sum(0.2 * height + 0.35 for height in heights))
+    lines = max(
+        wrapped(label).count("\n") + 1 for frame in frames.values() for label in frame.index
+    )
+    cell = max(0.2, 0.14 * lines)
+    figure = new_figure(width, 2.4 + sum(cell * height + 0.35 for height in heights))
     grid = figure.subplots(len(frames), 1, squeeze=False, sharex=True, height_ratios=heights)
     largest = max(float(frame.max().max()) for frame in frames.values())
     top = min(largest, MOST_ERROR)
     for axes, (bits, frame) in zip(grid.flat, frames.items(), strict=True):
-        values = frame.reindex(columns=layers).to_numpy()
-        image = axes.imshow(values, aspect="auto", cmap="cividis", vmin=0.0, vmax=top)
+        seaborn.heatmap(
+            frame.reindex(columns=layers), ax=axes, cmap="cividis", vmin=0.0, vmax=top, cbar=False,
+            xticklabels=False, yticklabels=[wrapped(label) for label in frame.index],
+        )  # fmt: skip
         axes.set_title(bits)
-        axes.set_yticks(range(len(frame)), [wrapped(label) for label in frame.index])
-        axes.grid(visible=False)
+        axes.tick_params(axis="y", rotation=0)
+        axes.set_facecolor("0.9")  # of layers that were not measured
     step = -(-len(layers) // MOST_NAMES)
     places = range(0, len(layers), step)
-    grid[-1, 0].set_xticks(places, [layers[place] for place in places], rotation=90)
+    names = [layers[place] for place in places]
+    grid[-1, 0].set_xticks([place + 0.5 for place in places], names, rotation=90)
     grid[-1, 0].set_xlabel("quantized layer, from input to output")
     figure.colorbar(
-        image,
+        grid[-1, 0].collections[0],
         ax=grid.ravel().tolist(),
         label="1 − cos²(latent, deployed)",
         fraction=0.05,

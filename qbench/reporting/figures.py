@@ -1,7 +1,7 @@
 """The figures of a report: one of each kind for a model and a data set, readable by themselves."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,20 +11,28 @@ from matplotlib.figure import Figure as Drawing
 from qbench.reporting.compare import Comparison
 from qbench.reporting.document import Figure
 from qbench.reporting.figure_accuracy import draw_accuracy
+from qbench.reporting.figure_cost import draw_cost
+from qbench.reporting.figure_critical import draw_critical
 from qbench.reporting.figure_curves import draw_curves
+from qbench.reporting.figure_differences import draw_differences
 from qbench.reporting.figure_epochs import EPOCH_MAPS, draw_epochs
 from qbench.reporting.figure_forest import draw_forest
 from qbench.reporting.figure_layers import draw_latent_error
 from qbench.reporting.figure_map import draw_map
+from qbench.reporting.figure_pareto import draw_pareto
+from qbench.reporting.figure_profile import draw_profile
 from qbench.reporting.figure_scales import draw_scales
 from qbench.reporting.figure_scatter import draw_scatter
 from qbench.reporting.figure_timeline import draw_timeline
 from qbench.reporting.figure_waterfall import draw_waterfall
-from qbench.reporting.style import Look, looks, style
+from qbench.reporting.style import looks, style
 
-__all__ = ["COMPARING", "DIAGNOSING", "FEW_PAIRS", "MOST_PAIRS", "Kind", "write_figures"]
+__all__ = [
+    "COMPARING", "COSTING", "DIAGNOSING", "FEW_PAIRS", "MOST_PAIRS", "RANKING", "Kind",
+    "write_figures",
+]  # fmt: skip
 
-MOST_PAIRS = 6
+MOST_PAIRS = 4
 """Pairs of model and data set that are drawn; the tables hold all."""
 FEW_PAIRS = 2
 """Of figures with many panels, which take seconds each."""
@@ -33,19 +41,29 @@ Pair = tuple[str, str]
 
 
 class Kind(NamedTuple):
-    """A kind of figure."""
+    """A kind of figure, drawn for each pair of model and data set, or once for the study."""
 
     name: str
     """Of letters and hyphens; the start of its files' names."""
-    draw: Callable[[Comparison, Pair, Mapping[str, Look]], Drawing | None]
+    draw: Callable[..., Drawing | None]
+    """Of the comparison, of the pair where it is one of pairs, and of the rows' looks."""
     words: str
     pairs: int = MOST_PAIRS
+    """Pairs that are drawn; 0 for a figure of the whole study."""
 
 
 COMPARING = (
     Kind("accuracy", draw_accuracy, "Deployed test accuracy over bits"),
+    Kind("differences", draw_differences, "Gain on the baseline, paired by seed"),
     Kind("curves", draw_curves, "Learning curves"),
-    Kind("latent-error", draw_latent_error, "Latent-to-code error of each layer"),
+)
+RANKING = (
+    Kind("critical", draw_critical, "Average ranks over all settings", 0),
+    Kind("profile", draw_profile, "Performance profile over all settings", 0),
+)
+COSTING = (
+    Kind("pareto", draw_pareto, "Accuracy against size and bit-operations"),
+    Kind("cost", draw_cost, "What training costs", FEW_PAIRS),
 )
 DIAGNOSING = (
     Kind("map", draw_map, "Diagnosis map"),
@@ -59,6 +77,7 @@ DIAGNOSING = (
              FEW_PAIRS)
         for kind, drawn in EPOCH_MAPS.items()
     ),
+    Kind("latent-error", draw_latent_error, "Latent-to-code error of each layer", FEW_PAIRS),
     Kind("correlations", draw_forest, "Which diagnostics go with accuracy", FEW_PAIRS),
 )  # fmt: skip
 
@@ -71,7 +90,7 @@ def write_figures(
     Args:
         comparison: What to draw.
         folder: The report's folder; the files go to ``figures`` inside.
-        kinds: What to draw of each pair of model and data set.
+        kinds: What to draw.
 
     Yields:
         The kind's name and the figure.
@@ -80,17 +99,18 @@ def write_figures(
     seen = looks(comparison.labels, floats)
     used: set[str] = set()
     for kind in kinds:
-        for pair in comparison.pairs[: kind.pairs]:
+        for pair in comparison.pairs[: kind.pairs] if kind.pairs else [()]:
             with style():
-                drawing = kind.draw(comparison, pair, seen)
+                drawing = kind.draw(comparison, *([pair] if pair else []), seen)
                 if drawing is None:
                     continue
                 path = Path("figures") / _file_name(kind.name, pair, used)
                 _save(drawing, folder / path)
-            yield kind.name, Figure(path, f"{kind.words}: {pair[0]} on {pair[1]}")
+            where = f": {pair[0]} on {pair[1]}" if pair else ""
+            yield kind.name, Figure(path, f"{kind.words}{where}")
 
 
-def _file_name(kind: str, pair: Pair, used: set[str]) -> str:
+def _file_name(kind: str, pair: Pair | tuple[()], used: set[str]) -> str:
     words = re.sub(r"[^A-Za-z0-9]+", "-", "-".join((kind, *pair))).strip("-")[:80]
     name, count = words, 1
     while name in used:  # two names may differ only in what a file name cannot hold

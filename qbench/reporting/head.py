@@ -1,7 +1,7 @@
 """The head of a report and its end: the grid, what ran, what it cost, on what."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from qbench.reporting.collect import STATES, TrialResult
@@ -10,6 +10,8 @@ from qbench.reporting.document import Heading, Items, Part, Text
 from qbench.reporting.numbers import duration
 
 __all__ = ["environment", "head", "states"]
+
+Read = Callable[[Mapping[str, Any]], object]
 
 STATE_WORDS = {
     "done": "done",
@@ -33,6 +35,7 @@ def head(comparison: Comparison, headline: str) -> Iterator[Part]:
             *_axes(comparison),
             f"Trials: {states(comparison)}",
             f"Cost: {_cost(comparison)}",
+            *_recorded(comparison, MADE_BY),
         )
     )
 
@@ -81,21 +84,10 @@ def _largest_first(counts: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def environment(comparison: Comparison, provenance: Mapping[str, Any]) -> Iterator[Part]:
-    """Code, libraries and machines of the trials, and where the report comes from."""
-    yield Heading("Code and machine")
-    done = [found for found in comparison.trials.values() if found.state == "done"]
-    lines = [
-        f"{name}: {_counted(done, read)}"
-        for name, read in (
-            ("Commit", lambda e: e.get("commit")),
-            ("Versions", lambda e: _joined(e.get("versions"))),
-            ("Machine", _machine),
-            ("Device", lambda e: e.get("device")),
-            ("Threads", lambda e: e.get("threads")),
-            ("Engine", lambda e: e.get("engine")),
-        )
-        if done
-    ]
+    """How trials ran on their machines, and where the report comes from."""
+    yield Heading("How it was run")
+    done = _done(comparison)
+    lines = _recorded(comparison, RUN_WITH)
     peaks = [found.environment.get("peak_memory_bytes") for found in done]
     largest = max((peak for peak in peaks if isinstance(peak, int)), default=0)
     if largest:
@@ -107,7 +99,16 @@ def environment(comparison: Comparison, provenance: Mapping[str, Any]) -> Iterat
     yield Items(tuple(lines)) if lines else Text("No trial has recorded where it ran.")
 
 
-def _counted(results: list[TrialResult], read: Any) -> str:
+def _done(comparison: Comparison) -> list[TrialResult]:
+    return [found for found in comparison.trials.values() if found.state == "done"]
+
+
+def _recorded(comparison: Comparison, facts: Mapping[str, Read]) -> list[str]:
+    done = _done(comparison)
+    return [f"{name}: {_counted(done, read)}" for name, read in facts.items() if done]
+
+
+def _counted(results: list[TrialResult], read: Read) -> str:
     values = Counter(str(read(found.environment) or "unknown") for found in results)
     if len(values) == 1:
         return next(iter(values))
@@ -128,3 +129,15 @@ def _machine(environment: Mapping[str, Any]) -> str:
         f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores, "
         f"{machine.get('system', 'unknown system')}"
     )
+
+
+MADE_BY: dict[str, Read] = {
+    "Commit": lambda environment: environment.get("commit"),
+    "Versions": lambda environment: _joined(environment.get("versions")),
+    "Machine": _machine,
+}
+RUN_WITH: dict[str, Read] = {
+    "Device": lambda environment: environment.get("device"),
+    "Threads": lambda environment: environment.get("threads"),
+    "Engine": lambda environment: environment.get("engine"),
+}

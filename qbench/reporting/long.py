@@ -1,4 +1,4 @@
-"""The numbers behind a report as CSV: every last value of every trial, and a summary of cells."""
+"""The numbers behind a report: every last value of every trial, and a summary of cells."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from qbench.reporting.compare import Comparison, Group, setting_of
 from qbench.reporting.statistics import Estimate, estimate
 from qbench.reporting.tables import problems
 
-__all__ = ["csv_text", "long_results", "summary"]
+__all__ = ["long_results", "summary"]
 
 LONG = (
     "trial", "label", "ablation", "model", "data", "bits", "seed", "state", "reason", "epoch",
@@ -21,12 +21,6 @@ MEASURES = {
     "train_deploy_gap": ("discretization/train_deploy_gap", 1.0),
     "latent_error": ("discretization/latent_error", 1.0),
 }
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """The frame as CSV with ten digits, the same bytes for the same numbers."""
-    text: str = frame.to_csv(index=False, float_format="%.10g", lineterminator="\n")
-    return text
 
 
 def long_results(comparison: Comparison) -> pd.DataFrame:

@@ -49,7 +49,18 @@ class Estimate:
     @property
     def excludes_zero(self) -> bool:
         """Whether the interval lies on one side of 0; never with too few seeds."""
-        return self.has_interval and (self.low > 0 or self.high < 0)
+        return self.differs(1)
+
+    def differs(self, comparisons: int) -> bool:
+        """Whether the mean differs from 0, corrected for so many comparisons (Bonferroni).
+
+        With at least the nominal coverage, no wrong difference is among them all.
+        """
+        if not self.has_interval:
+            return False
+        share = (1 - LEVEL) / comparisons
+        quantile = float(stdtrit(self.n - 1, 1 - share / 2))
+        return abs(self.mean) > quantile * self.deviation / math.sqrt(self.n)
 
 
 def estimate(values: Sequence[float]) -> Estimate:

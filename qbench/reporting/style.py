@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.style
+import seaborn
 from matplotlib.figure import Figure
 
 __all__ = ["Look", "legend_width", "looks", "new_figure", "style", "wrapped"]
@@ -106,8 +106,7 @@ def style() -> Iterator[None]:
         "savefig.dpi": 150,
         "text.parse_math": False,  # a name with dollar signs is a name
     }
-    # Seaborn's own style, as matplotlib ships it: importing seaborn takes three seconds.
-    with matplotlib.style.context("seaborn-v0_8-whitegrid"):
+    with seaborn.plotting_context("paper"), seaborn.axes_style("whitegrid"), mpl.rc_context():
         mpl.rcParams.update(settings)
         yield
 

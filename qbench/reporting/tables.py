@@ -6,20 +6,22 @@ from itertools import groupby
 from qbench.reporting.compare import Comparison, Group, Setting
 from qbench.reporting.document import Entry, Table
 from qbench.reporting.footnotes import Footnotes
-from qbench.reporting.numbers import NOTHING, interval, plus_minus, scientific, times
-from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, estimate, paired_difference
+from qbench.reporting.numbers import NOTHING, interval, plus_minus
+from qbench.reporting.statistics import MINIMUM_SEEDS, estimate, paired_difference
 
-__all__ = ["ablation_tables", "comparison_tables", "detail_table", "place", "problems"]
+__all__ = [
+    "FULL_WIDTH", "ablation_tables", "column_heads", "comparison_tables", "detail_table", "parts",
+    "place", "problems",
+]  # fmt: skip
 
 DETAIL_LEGEND = (
-    "Accuracy: of the deployed network on the test set. Below float: the study's own float network "
-    "of the same seed minus this row. Gap: accuracy of the training forward minus deployed. "
-    "Re-estimated: deployed accuracy after batch-norm re-estimation. Train-deploy gap: squared "
-    "distance of the weights of the training forward from the deployed ones, relative to those; "
-    "latent error: 1 minus the squared cosine of latent and deployed weights; both are means of "
-    "layers at the last measurement. Training time: relative to float, mean of seeds. "
-    f"Brackets: 95 % t interval over seeds; with fewer than {MINIMUM_SEEDS} seeds there is no "
-    "interval, and no claim that rows differ. ±: standard deviation."
+    "Accuracy: of the deployed network on the test set, after the last epoch. Gap: accuracy of the "
+    "training forward minus deployed. Re-estimated: deployed accuracy after batch-norm "
+    "re-estimation. Validation: deployed accuracy on held-out images after the last epoch, and "
+    "after the epoch at which that was highest; the best one shows what early stopping could give, "
+    f"and is compared nowhere. Brackets: 95 % t interval over seeds; with fewer than "
+    f"{MINIMUM_SEEDS} seeds there is no interval, and no claim that rows differ. ±: standard "
+    "deviation."
 )
 FULL_WIDTH = 6
 """Columns of a table; more are cut into parts, so that a page holds each."""
@@ -41,9 +43,9 @@ def comparison_tables(
 ) -> list[Table]:
     """Deployed test accuracy of every row in every setting, in parts of ``width`` columns."""
     tables = []
-    parts = list(_parts(comparison.settings, width))
-    for number, settings in enumerate(parts, 1):
-        columns, constant = _heads(settings, comparison.settings)
+    cut = list(parts(comparison.settings, width))
+    for number, settings in enumerate(cut, 1):
+        columns, constant = column_heads(settings, comparison.settings)
         marked = {setting: comparison.marked(setting) for setting in settings}
         rows = [
             (
@@ -54,14 +56,14 @@ def comparison_tables(
         ]
         caption = "Deployed test accuracy in percent: mean ± standard deviation (number of seeds)"
         caption += f"; {constant}" if constant else ""
-        caption += f"; part {number} of {len(parts)}" if len(parts) > 1 else ""
+        caption += f"; part {number} of {len(cut)}" if len(cut) > 1 else ""
         notes = [*_bold_notes(comparison, settings, marked), *footnotes.notes]
-        key = "comparison" if len(parts) == 1 else f"comparison-{number}"
+        key = "comparison" if len(cut) == 1 else f"comparison-{number}"
         tables.append(Table(key, f"{caption}.", "quantizer", columns, rows, notes=notes))
     return tables
 
 
-def _parts(settings: Sequence[Setting], width: int) -> Iterator[Sequence[Setting]]:
+def parts(settings: Sequence[Setting], width: int) -> Iterator[Sequence[Setting]]:
     """Parts of at most ``width`` settings; a model and data set stay together where they fit."""
     part: list[Setting] = []
     for _, same in groupby(settings, key=lambda setting: setting[:2]):
@@ -77,7 +79,7 @@ def _parts(settings: Sequence[Setting], width: int) -> Iterator[Sequence[Setting
         yield part
 
 
-def _heads(
+def column_heads(
     settings: Sequence[Setting], every: Sequence[Setting]
 ) -> tuple[list[tuple[str, ...]], str]:
     """Column heads of what varies over the whole study, and words for what does not."""
@@ -98,7 +100,8 @@ def _accuracy_entry(
         return Entry(NOTHING)
     found = group.accuracy_estimate
     words = [f"{plus_minus(found)} ({found.n})"] if found.n else []
-    return Entry("; ".join(words + problems(group)), bold=group in marked)
+    value = found.mean if found.n else None
+    return Entry("; ".join(words + problems(group)), bold=group in marked, value=value)
 
 
 def _bold_notes(
@@ -106,10 +109,9 @@ def _bold_notes(
 ) -> Iterator[str]:
     if any(marked.values()):
         yield (
-            "Bold: the best quantized row of a column, and every row that cannot be told from it: "
-            "the 95 % t interval of the difference, paired by seed, includes 0. The intervals are "
-            "not corrected for the number of rows. The float network is the reference and does "
-            "not compete."
+            "Bold: the best quantized row of a column, and every row that cannot be told from it "
+            "by a t test of the difference, paired by seed, at 5 % over all rows of the column "
+            "(Bonferroni). The float network is the reference and does not compete."
         )
     plain = [setting for setting in settings if not marked[setting]]
     few = [s for s in plain if len(comparison.competitors(s)) > 1]
@@ -133,58 +135,40 @@ def _listing(settings: Sequence[Setting]) -> str:
 
 
 def detail_table(comparison: Comparison, setting: Setting, key: str) -> Table:
-    """What deployment, batch norm and training cost in one setting."""
-    reference, baseline = comparison.float_of(setting), comparison.baseline
-    columns = ["seeds", "accuracy (%)", "below float (points)"]
-    columns += [f"minus {baseline} (points)"] if baseline else []
-    columns += ["gap (points)", "re-estimated (%)", "train-deploy gap"]
-    columns += ["latent error", "training time"]
-    rows = []
-    for label in comparison.labels:
-        group = comparison.groups.get((label, setting))
-        if group is not None:
-            texts = _details(comparison, group, reference)
-            rows.append((label, [Entry(text) for text in texts]))
+    """Accuracy of one setting in all the ways in which it was measured."""
+    columns = ["seeds", "accuracy (%)", "gap (points)", "re-estimated (%)"]
+    columns += ["validation, last (%)", "validation, best (%)", "best epoch"]
+    rows = [
+        (label, _details(group, len(columns)))
+        for label in comparison.labels
+        if (group := comparison.groups.get((label, setting))) is not None
+    ]
     heads = [(name,) for name in columns]
     return Table(key, f"{place(setting)}.", "quantizer", heads, rows, DETAIL_LEGEND)
 
 
-def _details(comparison: Comparison, group: Group, reference: Group | None) -> list[str]:
+def _details(group: Group, width: int) -> list[Entry]:
     found = group.accuracy_estimate
-    seeds = f"{found.n} of {len(group.results)}"
+    seeds = Entry(f"{found.n} of {len(group.results)}", value=found.n)
     if not found.n:
-        return [seeds, "; ".join(problems(group)), *[NOTHING] * (7 if comparison.baseline else 6)]
-    is_reference = reference is not None and group.label == reference.label
-    texts = [seeds, _mean(found)]
-    texts.append("reference" if is_reference else _mean(comparison.drop(group)))
-    if comparison.baseline:
-        texts.append(_versus_baseline(comparison, group))
-    texts.append(plus_minus(estimate(group.values("test/gap", 100.0).tolist())))
-    texts.append(plus_minus(estimate(group.values("test/accuracy_reestimated", 100.0).tolist())))
-    texts.append(scientific(estimate(group.values("discretization/train_deploy_gap").tolist())))
-    texts.append(scientific(estimate(group.values("discretization/latent_error").tolist())))
-    texts.append(times(_relative_time(group, reference)))
-    return texts
+        return [seeds, Entry("; ".join(problems(group))), *[Entry(NOTHING)] * (width - 2)]
+    best = group.best_validation()
+    epochs = estimate(best["epoch"].tolist())
+    return [
+        seeds,
+        Entry(interval(found) if found.has_interval else plus_minus(found), value=found.mean),
+        *(
+            _spread(group.values(name, 100.0).tolist())
+            for name in ("test/gap", "test/accuracy_reestimated", "validation/accuracy")
+        ),
+        _spread((100 * best["accuracy"]).tolist()),
+        Entry(plus_minus(epochs, 0), value=epochs.mean if epochs.n else None),
+    ]
 
 
-def _mean(found: Estimate) -> str:
-    return interval(found) if found.has_interval else plus_minus(found)
-
-
-def _versus_baseline(comparison: Comparison, group: Group) -> str:
-    other = comparison.groups.get((str(comparison.baseline), group.setting))
-    if other is None:
-        return NOTHING
-    if other.label == group.label:
-        return "baseline"
-    return interval(paired_difference(group.accuracy, other.accuracy), sign=True)
-
-
-def _relative_time(group: Group, reference: Group | None) -> Estimate:
-    if reference is None:
-        return estimate([])
-    ratio = (group.seconds("train") / reference.seconds("train")).dropna()
-    return estimate(ratio.tolist())
+def _spread(values: list[float]) -> Entry:
+    found = estimate(values)
+    return Entry(plus_minus(found), value=found.mean if found.n else None)
 
 
 def ablation_tables(comparison: Comparison) -> list[Table]:
@@ -195,7 +179,7 @@ def ablation_tables(comparison: Comparison) -> list[Table]:
         labels = [name for name, (_, around) in comparison.ablations.items() if around == base]
         places = dict.fromkeys(s for name, s in comparison.groups if name in labels)
         settings = [setting for setting in comparison.settings if setting in places]
-        for part in _parts(settings, FULL_WIDTH):
+        for part in parts(settings, FULL_WIDTH):
             number = len(tables) + 1
             tables.append(_ablation_table(comparison, base, labels, part, f"ablation-{number}"))
     return tables
@@ -208,7 +192,7 @@ def _ablation_table(
     settings: Sequence[Setting],
     key: str,
 ) -> Table:
-    columns, constant = _heads(settings, comparison.settings)
+    columns, constant = column_heads(settings, comparison.settings)
     rows = []
     if base is not None:
         own = [_accuracy_entry(comparison, base, setting, []) for setting in settings]
@@ -221,7 +205,10 @@ def _ablation_table(
         "that of the row with its defaults, in points, paired by seed (number of seeds)"
     )
     caption += f"; {constant}." if constant else "."
-    legend = f"Brackets: 95 % t interval over seeds, where there are {MINIMUM_SEEDS} or more."
+    legend = (
+        f"Brackets: 95 % t interval over seeds, where there are {MINIMUM_SEEDS} or more; bold: the "
+        "interval excludes 0."
+    )
     return Table(key, caption, "changed", columns, rows, legend)
 
 
@@ -231,8 +218,13 @@ def _change(comparison: Comparison, label: str, base: str | None, setting: Setti
         return Entry(NOTHING)
     words = problems(group)
     default = comparison.groups.get((base, setting)) if base else None
+    found = estimate([])
     if default is not None:
         found = paired_difference(group.accuracy, default.accuracy)
-        if found.n:
-            words.insert(0, f"{interval(found, sign=True)} ({found.n})")
-    return Entry("; ".join(words) or NOTHING)
+    if found.n:
+        words.insert(0, f"{interval(found, sign=True)} ({found.n})")
+    return Entry(
+        "; ".join(words) or NOTHING,
+        bold=found.excludes_zero,
+        value=found.mean if found.n else None,
+    )

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -20,18 +18,14 @@ from pydantic import (
 
 from qbench.errors import unknown
 from qbench.study.bundles import BUNDLES
+from qbench.study.settings import Settings
+from qbench.study.views import ReportSettings, TrackingSettings
 
 __all__ = [
     "Ablation", "Bits", "Component", "DataSettings", "DiagnosticEntry", "DiagnosticsSettings",
     "Exclusion", "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule",
     "Settings", "Study", "TrackingSettings", "Training", "options_text",
 ]  # fmt: skip
-
-
-class Settings(BaseModel):
-    """A frozen group of settings; unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Bits(Settings):
@@ -252,24 +246,6 @@ class Resources(Settings):
     """How often a trial whose worker died is started again."""
     checkpoint_seconds: PositiveFloat = 60.0
     """At most so much work of a trial is lost when it is cut off."""
-
-
-class TrackingSettings(Settings):
-    """Where MLflow's view of the study goes."""
-
-    enabled: bool = True
-    uri: str | None = None
-    """A tracking URI; by default one SQLite file beside the results."""
-
-
-class ReportSettings(Settings):
-    """What the report compares."""
-
-    baseline: str | None = None
-    """The row that others are compared with; by default the float network."""
-    formats: tuple[Literal["markdown", "latex", "csv"], ...] = ("markdown", "latex", "csv")
-    output: str = "reports"
-    """The folder in which the study's folder of tables and figures is written."""
 
 
 class Study(Settings):

@@ -7,6 +7,7 @@ from synthetic_results import fill, make_plan, make_trial, write_trial
 
 from qbench.errors import UsageError
 from qbench.reporting.compare import Comparison, Setting
+from qbench.reporting.difference_tables import difference_tables
 from qbench.reporting.footnotes import Footnotes
 from qbench.reporting.headline import headline
 from qbench.reporting.tables import ablation_tables, comparison_tables, detail_table
@@ -130,22 +131,48 @@ def test_the_float_network_that_others_start_from_is_the_reference(tmp_path: Pat
     assert (drop.n, drop.mean) == (3, pytest.approx(4.0))
 
 
-def test_details_are_paired_by_seed(tmp_path: Path) -> None:
-    plan = make_plan(report={"baseline": "ste"})
-    better = accuracy({"float": 0.03, "lsq": 0.01})
-    for cell in plan.cells:
-        slower = 15.0 if cell.label == "lsq" else 10.0
-        write_trial(tmp_path, cell.trial, better(cell), gap=0.005, train_seconds=slower)
+def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
+    better = {"float": 0.03, "lsq": 0.01}
+    found = filled(tmp_path, make_plan(report={"baseline": "ste"}), better)
+    drop, gain = difference_tables(found)
+    # Differences between equal spreads of seeds have no spread: the interval is a point.
+    assert [(name, *(cell.text for cell in row)) for name, row in drop.rows] == [
+        ("ste", "+3.00 [3.00, 3.00]"),
+        ("lsq", "+2.00 [2.00, 2.00]"),
+    ]
+    ((name, (cell,)),) = gain.rows
+    assert (name, cell.text, cell.bold) == ("lsq", "+1.00 [1.00, 1.00]", True)
+
+
+def test_the_row_of_ste_is_the_baseline_unless_the_study_names_one(tmp_path: Path) -> None:
+    assert Comparison(make_plan(), tmp_path).baseline == "ste"
+    assert Comparison(make_plan(report={"baseline": "lsq"}), tmp_path).baseline == "lsq"
+    assert Comparison(make_plan(report={"baseline": "float"}), tmp_path).baseline is None
+    assert Comparison(make_plan(("float", "lsq")), tmp_path).baseline is None
+
+
+def test_few_seeds_have_differences_without_an_interval(tmp_path: Path) -> None:
+    found = filled(tmp_path, make_plan(seeds=(0, 1)), {"float": 0.03})
+    drop, _ = difference_tables(found)
+    assert [(cells[0].text, cells[0].bold) for _, cells in drop.rows] == [("+3.00", False)] * 2
+
+
+def test_details_show_the_best_epoch_beside_the_last(tmp_path: Path) -> None:
+    plan = make_plan(("ste",), seeds=(0,))
+    write_trial(tmp_path, plan.cells[0].trial, 0.9, gap=0.005)
     table = detail_table(Comparison(plan, tmp_path), HERE, "details")
     heads = [column[0] for column in table.columns]
-    lsq = dict(zip(heads, [cell.text for cell in dict(table.rows)["lsq"]], strict=True))
-    # Differences between equal spreads of seeds have no spread: the interval is a point.
-    assert lsq["below float (points)"] == "2.00 [2.00, 2.00]"
-    assert lsq["minus ste (points)"] == "+1.00 [1.00, 1.00]"
-    assert lsq["gap (points)"] == "0.50 ± 0.00"
-    assert lsq["re-estimated (%)"] == "91.10 ± 2.00"
-    assert lsq["training time"] == "1.50×"
-    assert [cell.text for cell in dict(table.rows)["float"]][2] == "reference"
+    ste = dict(zip(heads, [cell.text for cell in dict(table.rows)["ste"]], strict=True))
+    folder = TrialFolder(tmp_path, plan.cells[0].trial.name)
+    history = folder.read_table("history.parquet").to_pandas()
+    curve = history[history["name"] == "validation/accuracy"]
+    best = curve.loc[curve["value"].idxmax()]
+    assert ste["accuracy (%)"] == "90.00"
+    assert ste["gap (points)"] == "0.50"
+    assert ste["re-estimated (%)"] == "90.10"
+    assert ste["validation, last (%)"] == f"{100 * curve['value'].iloc[-1]:.2f}"
+    assert ste["validation, best (%)"] == f"{100 * best['value']:.2f}"
+    assert ste["best epoch"] == str(int(best["epoch"]))
 
 
 def test_ablations_stand_in_their_own_table(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def equal(a: Decimal, b: Decimal) -> bool:
 
 @pytest.mark.parametrize(
     ("method", "model", "bits", "top1", "float_top1"),
-    [  # looked up by eye
+    [  # against slips of the pen: cells of the main tables
         ("daq", "resnet20", "W1A1", "85.8", "91.4"),
         ("daq", "torchvision/resnet18", "W1A32", "67.2", "69.9"),
         ("lsq", "torchvision/resnet18", "W2A2", "67.6", "70.5"),

@@ -13,7 +13,7 @@ from qbench.study.plan import Cell, Excluded, Plan
 from qbench.study.schema import Training
 
 HOSTILE = "a|_%$&<x>\\{}"
-EVERY = ("markdown", "latex", "csv")
+EVERY = ("markdown", "html", "latex", "csv", "parquet")
 
 
 def accuracy(cell: Cell) -> float:
@@ -39,12 +39,13 @@ def report(study: tuple[Plan, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 def test_every_file_is_named_and_there(report: Report) -> None:
     names = {str(path.relative_to(report.folder)) for path in report.files}
-    assert {"report.md", "tables.tex", "results.csv", "summary.csv"} <= names
+    assert {"report.md", "report.html", "tables.tex", "results.csv", "summary.parquet"} <= names
     assert all(path.is_file() and path.stat().st_size for path in report.files)
     written = {path for path in report.folder.rglob("*") if path.is_file()}
     assert written == set(report.files)
     figures = [name for name in names if name.endswith(".png")]
-    assert len(figures) == 4  # accuracy, curves, latent error, and the gap over epochs
+    # accuracy, differences, curves, Pareto, cost, latent error, and the gap over epochs
+    assert len(figures) == 7
     assert {name.replace(".png", ".pdf") for name in figures} <= names
 
 
@@ -63,7 +64,7 @@ def test_the_markdown_says_what_a_reader_must_know(report: Report) -> None:
         "Which row was planted?",
         escape_markdown(report.headline),
         "Trials: 10 done",
-        "lsq, long training: epochs 30 in place of 20",
+        "| lsq, long training |   **30** |",
         "Excluded, 4 trials where weight_bits == 1: lsq has no 1 bit",
         "first, last, shortcut",
         "Commit: 0123456789ab",
