@@ -226,7 +226,8 @@ class Session:
         counts = {status: list(statuses.values()).count(status) for status in ("done", "failed")}
         untracked: tuple[str, ...] = ()
         if tracker is not None:
-            untracked = tracker.close(folder, {f"trials/{name}": n for name, n in counts.items()})
+            summary = {f"trials/{name}": n for name, n in counts.items()}
+            untracked = tracker.close(folder, summary, report.headline)
             marker = {"uri": study.tracking.uri, "browse": browse, "trials": statuses}
             if not untracked:
                 write_atomic(self._own_file("tracked.json"), json.dumps(marker).encode())

@@ -67,9 +67,14 @@ class BackgroundTracker:
             self._thread.submit(self._tracker.ended, self._trials[name])
 
     def close(
-        self, report: Path | None, summary: dict[str, Any], *, interrupted: bool = False
+        self,
+        report: Path | None,
+        summary: dict[str, Any],
+        headline: str = "",
+        *,
+        interrupted: bool = False,
     ) -> tuple[str, ...]:
-        """Log what is due, and end the study's run.
+        """Log what is due, and end the study's run; see :meth:`Tracker.close`.
 
         Returns:
             What the store did not take; the next run of the study logs it.
@@ -77,7 +82,9 @@ class BackgroundTracker:
         pending: tuple[str, ...] = ()
         if self._tracker is not None:
             tracker = self._tracker
-            self._thread.submit(tracker.close, report, summary, interrupted=interrupted).result()
+            self._thread.submit(
+                tracker.close, report, summary, headline, interrupted=interrupted
+            ).result()
             pending = tracker.pending
         self._thread.shutdown()
         return pending

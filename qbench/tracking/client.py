@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from qbench.errors import UsageError
 from qbench.tracking.address import mask, sqlite_file
-from qbench.tracking.content import Point
+from qbench.tracking.history import Point
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -38,7 +38,7 @@ from mlflow.entities import (  # noqa: E402
     RunTag,
 )
 
-__all__ = ["FoundRun", "Store"]
+__all__ = ["FoundRun", "Store", "data_digest", "explained"]
 
 BATCH = 1000  # metrics a call, MLflow's limit
 PARAMS = 100  # parameters, or tags, a call
@@ -54,6 +54,7 @@ class FoundRun:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     has_inputs: bool = False
+    has_outputs: bool = False
 
 
 class Store:
@@ -132,10 +133,12 @@ class Store:
             return None
         run = runs[0]
         inputs = run.inputs.dataset_inputs if run.inputs is not None else []
+        outputs = run.outputs.model_outputs if run.outputs is not None else []
         data = run.data
         return FoundRun(
-            run.info.run_id, dict(data.tags), dict(data.params), dict(data.metrics), bool(inputs)
-        )
+            run.info.run_id, dict(data.tags), dict(data.params), dict(data.metrics),
+            bool(inputs), bool(outputs),
+        )  # fmt: skip
 
     def find_or_create(
         self, experiment: str, key: str, value: str, name: str, tags: dict[str, str], started: int
@@ -166,9 +169,18 @@ class Store:
         points: Sequence[Point] = (),
         params: dict[str, str] | None = None,
         tags: dict[str, str] | None = None,
+        scores: Sequence[Metric] = (),
     ) -> None:
-        """Log in as few calls as MLflow allows; the tags go with the last, after the metrics."""
-        metrics = [Metric(*point) for point in points]
+        """Log in as few calls as MLflow allows; the tags go with the last, after the metrics.
+
+        Args:
+            run_id: The run.
+            points: Metrics of the run.
+            params: Parameters, which are written once.
+            tags: Tags.
+            scores: Metrics of the run that are its model's too.
+        """
+        metrics = [*(Metric(*point) for point in points), *scores]
         batches = [metrics[start : start + BATCH] for start in range(0, len(metrics), BATCH)]
         entries = [Param(key, value) for key, value in list((params or {}).items())[:PARAMS]]
         marks = [RunTag(key, value) for key, value in _short(tags or {}).items()]
@@ -191,7 +203,7 @@ class Store:
             DatasetInput(
                 Dataset(
                     name=name[:500],
-                    digest=f"{digest[:30]}-{context}",  # MLflow drops a second equal digest
+                    digest=data_digest(digest, context),
                     source_type="local",
                     source=source or name,
                 ),
@@ -250,6 +262,11 @@ def explained(uri: str) -> Iterator[None]:
             f"the tracking store {mask(uri)} cannot be used: {reason}; correct tracking.uri, or "
             "set tracking.enabled=false"
         ) from None
+
+
+def data_digest(digest: str, context: str) -> str:
+    """What MLflow calls one part of a data set: of two equal digests it drops one."""
+    return f"{digest[:12]}-{context}"
 
 
 def _probe_database(uri: str) -> None:

@@ -1,72 +1,105 @@
-"""What a visitor of the study's page in MLflow reads first: a description and a table view."""
+"""What a visitor of the study's page in MLflow reads first: descriptions and saved views."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from qbench.study.schema import Study
+from qbench.tracking.content import escaped
 
-__all__ = ["description", "page_address", "study_run_name", "table_view"]
+__all__ = ["Page", "study_run_name", "table_views"]
 
-VIEW = "qbench"
+TRIALS, MEANS = "qbench", "qbench-means"  # keys of the saved views
 RUN_NAME = "attributes.`Run Name`"
 WIDTHS = {
-    "metrics.`final/test/accuracy`": 160,
+    "metrics.`final/test/accuracy`": 150,
     "metrics.`final/test/gap`": 110,
-    "metrics.`discretization/train_deploy_gap_db`": 150,
-    "metrics.`cost/total_seconds`": 150,
-    "params.`quantizer`": 120,
-    "params.`model`": 110,
-    "params.`data`": 100,
-    "params.`weight_bits`": 100,
-    "params.`activation_bits`": 120,
-    "params.`seed`": 70,
-    "tags.`qbench.state`": 110,
+    "metrics.`final/validation/accuracy`": 175,
+    "metrics.`cost/train_seconds`": 150,
+    "metrics.`cost/deployed_bytes`": 155,
+    "tags.`quantizer`": 120,
+    "tags.`bits`": 80,
+    "tags.`model`": 90,
+    "tags.`data`": 90,
+    "tags.`seed`": 60,
+    "tags.`state`": 80,
 }
-"""The columns of the saved view, as MLflow's page names them, and their widths in pixels."""
+"""The columns of the saved views, as MLflow's page names them, and their widths in pixels."""
+SECTIONS = (
+    "accuracy and cost", "validation", "train", "discretization", "gradient", "dynamics", "codes",
+    "output", "final/test", "final/validation", "cost",
+)  # fmt: skip
+"""Groups of charts in the order of reading; others follow."""
 
 
-def page_address(experiment: str) -> str:
-    """The part of the address after the server's, of the study's page in the saved view.
+@dataclass(frozen=True)
+class Page:
+    """The study's page."""
 
-    Args:
-        experiment: The experiment's id.
-    """
-    return f"/#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
+    study: Study
+    experiment: str
+    """The experiment's id."""
+    parent: str
+    """The id of the study's run."""
 
+    def address(self, view: str = TRIALS, *, charts: bool = False) -> str:
+        """The part of the address after the server's, of a saved view of the runs."""
+        mode = "&compareRunsMode=CHART" if charts else ""
+        return f"/#/experiments/{self.experiment}/runs?{_query(view)}{mode}"
 
-def description(study: Study, experiment: str, report: Path | None) -> str:
-    """The experiment's description, in Markdown.
+    def description(self, report: Path | None, headline: str) -> str:
+        """The experiment's description, in Markdown.
 
-    Args:
-        study: The study.
-        experiment: The experiment's id.
-        report: The folder of its tables and figures, once there is one.
-    """
-    first = study.quantizers[0].name
-    bits = study.bits[0]
-    where = (
-        f"Tables and figures: `{report.resolve()}`, and the artifacts of the run "
-        f"*{study_run_name(study.study)}*."
-        if report is not None
-        else "Tables and figures follow when the study has run."
-    )
-    return f"""{study.question.strip()}
+        Args:
+            report: The folder of tables and figures, once there is one.
+            headline: The report's answer, as plain text.
+        """
+        first = self.study.quantizers[0]
+        where = (
+            f"{self._report_link(report)} · also in `{report.resolve()}`"
+            if report is not None
+            else "Tables and figures follow when the study has run."
+        )
+        return f"""{self.study.question.strip()}{_strong(headline)}
 
 {where}
 
-**[All trials, best first]({page_address(experiment)[1:]})** (also in the menu **Views**). \
-This page is a view of the result files; running the study again makes it again.
+[All trials, best first]({self.address()[1:]}) · \
+[means over seeds]({self.address(MEANS)[1:]}) · \
+[curves, means over seeds]({self.address(MEANS, charts=True)[1:]}) · \
+[networks](#/experiments/{self.experiment}/models?{QUERY})
 
-| to see | search for |
+| to see | search runs for |
 |---|---|
-| one quantizer | `params.quantizer = '{first}'` |
-| one setting | `params.weight_bits = '{bits.weight}' and params.activation_bits = \
-'{bits.activation}'` |
-| one row of the report | `tags.`qbench.label` = '{study.quantizers[0].label or first}'` |
-| what failed | `tags.`qbench.state` = 'failed'` |
-| trials only | `tags.`qbench.kind` = 'trial'` |
+| trials only | `tags.kind = 'trial'` |
+| one quantizer | `tags.quantizer = '{first.name}'` |
+| one setting | `tags.bits = '{self.study.bits[0]}' and tags.seed = '{self.study.seeds[0]}'` |
+| one row of the report | `tags.row = '{first.label or first.name}'` |
+| what failed | `tags.state = 'failed'` |
 | good ones | `metrics.`final/test/accuracy` > 0.9` |
+
+This page is a view of the result files; running the study again makes it again.
 """
+
+    def parent_note(self, report: Path, headline: str) -> str:
+        """The description of the study's run, in Markdown: the answer, the report, a figure.
+
+        Args:
+            report: The folder of tables and figures.
+            headline: The report's answer, as plain text.
+        """
+        parts = [self.study.question.strip() + _strong(headline), self._report_link(report)]
+        figure = next(iter(sorted((report / "figures").glob("accuracy*.png"))), None)
+        if figure is not None:
+            path = f"report/figures/{figure.name}"
+            parts.append(f"![{figure.stem}](get-artifact?path={path}&run_uuid={self.parent})")
+        return "\n\n".join(parts)
+
+    def _report_link(self, report: Path) -> str:
+        names = [name for name in ("report.html", "report.md") if (report / name).is_file()]
+        start = f"#/experiments/{self.experiment}/runs/{self.parent}/artifacts/report"
+        links = [f"[{name}]({start}/{name}?{QUERY})" for name in names]
+        return f"**Tables and figures:** {' · '.join([*links, f'[all files]({start}?{QUERY})'])}"
 
 
 def study_run_name(study: str) -> str:
@@ -74,24 +107,66 @@ def study_run_name(study: str) -> str:
     return f"study · {study}"
 
 
-def table_view(milliseconds: int) -> tuple[str, str]:
-    """The tag that makes a saved view of the table of runs: its name and its value.
+def table_views(milliseconds: int) -> dict[str, str]:
+    """Saved views of the runs, as tags of the experiment: their names and values.
 
     Args:
-        milliseconds: Unix time of the view.
+        milliseconds: Unix time of the views.
     """
-    state = {
-        "searchFilter": "tags.`qbench.kind` = 'trial'",
+    groups = [{"mode": "tag", "groupByData": tag} for tag in ("row", "model", "data", "bits")]
+    grouped = {"groupBy": {"aggregateFunction": "average", "groupByKeys": groups}}
+    return {
+        f"mlflow.sharedViewState.{key}": json.dumps(
+            {
+                "name": name,
+                "createdAt": milliseconds,
+                "updatedAt": milliseconds,
+                "state": json.dumps(_state() | more),
+            }
+        )
+        for key, name, more in (
+            (TRIALS, "trials, best first", {}),
+            (MEANS, "means over seeds", grouped),
+        )
+    }
+
+
+def _state() -> dict[str, object]:
+    return {
+        "searchFilter": "tags.kind = 'trial'",
         "orderByKey": "metrics.`final/test/accuracy`",
         "orderByAsc": False,
         "selectedColumns": list(WIDTHS),
         "columnOrder": [RUN_NAME, *WIDTHS],
-        "columnWidths": {RUN_NAME: 330, **WIDTHS},
+        "columnWidths": {RUN_NAME: 300, **WIDTHS},
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "compareRunCharts": [
+            {
+                "uuid": f"qbench-scatter-{name}",
+                "type": "SCATTER",
+                "metricSectionId": f"qbench-{SECTIONS[0]}",
+                "xaxis": {"key": name, "type": "METRIC"},
+                "yaxis": {"key": "final/test/accuracy", "type": "METRIC"},
+                "runsCountToCompare": 100,
+                "deleted": False,
+                "isGenerated": False,
+            }
+            for name in ("cost/deployed_bytes", "cost/bops", "cost/train_seconds")
+        ],
+        "compareRunSections": [
+            {"uuid": f"qbench-{name}", "name": name, "display": True, "isReordered": False}
+            for name in SECTIONS
+        ],
+        "isAccordionReordered": True,
     }
-    view = {
-        "name": VIEW,
-        "createdAt": milliseconds,
-        "updatedAt": milliseconds,
-        "state": json.dumps(state),
-    }
-    return f"mlflow.sharedViewState.{VIEW}", json.dumps(view)
+
+
+QUERY = "workflowType=machine_learning"  # without it the page shows what is for language models
+
+
+def _query(view: str) -> str:
+    return f"{QUERY}&viewStateShareKey={view}"
+
+
+def _strong(headline: str) -> str:
+    return f"\n\n**{escaped(headline.strip())}**" if headline.strip() else ""

@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING, Any
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.content import History, Point, parameters, read_history, run_name
+from qbench.tracking.content import axis_tags, parameters, run_name, trial_note
+from qbench.tracking.history import History, Point, read_history
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
     from qbench.tracking.client import FoundRun, Store
+    from qbench.tracking.models import LoggedModels
 
 __all__ = ["TrialRuns"]
 
-ARTIFACTS = ("trial.json", "history.parquet", "layers.parquet", "environment.json", "failed.json")
+ARTIFACTS = (
+    "trial.json", "history.parquet", "layers.parquet", "audit.json", "environment.json",
+    "failed.json",
+)  # fmt: skip
 DEPLOYED = "deployed.safetensors"
 DEPLOYED_BYTES = 5_000_000  # larger networks stay in the result store alone
 ENDS = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-FAILURE_TAGS = ("qbench.failure", "mlflow.note.content")
+NOTE = "mlflow.note.content"
+ENDING_TAGS = ("failure", NOTE)  # told anew by every ending
+LAYOUT = "2"  # of names and tags: a run of another one is made anew
 TEXT = 5000  # characters of a tag
 
 
@@ -39,6 +48,7 @@ class TrialRuns:
     def __init__(
         self,
         store: "Store",
+        models: "LoggedModels",
         experiment: str,
         parent: str,
         plan: Plan,
@@ -50,6 +60,7 @@ class TrialRuns:
 
         Args:
             store: The tracking store.
+            models: The experiment's models.
             experiment: The experiment's id.
             parent: The id of the study's run.
             plan: The study's plan, for labels.
@@ -57,12 +68,14 @@ class TrialRuns:
             tags: Tags of every run.
             provenance: See :meth:`qbench.tracking.tracker.Tracker.open`.
         """
-        self._store, self._experiment, self._parent = store, experiment, parent
+        self._store, self._models = store, models
+        self._experiment, self._parent = experiment, parent
         self._tags, self._datasets = tags, provenance.get("datasets", {})
         self.results = results
         self._known: dict[str, _Known] = {}
         self.labels: dict[str, str] = {}
         self._ablations: dict[str, str] = {}
+        self._tell_data = len({trial.data.label for trial in plan.trials().values()}) > 1
         for cell in plan.cells:
             name = cell.trial.name
             others = self.labels.get(name, "").split(" / ")
@@ -88,6 +101,9 @@ class TrialRuns:
 
     def _write_new(self, trial: Trial, folder: TrialFolder) -> None:
         known = self._find(trial, folder)
+        if known.run.tags.get("state") == "done" and folder.status() != "done":
+            self._delete(trial, known)  # it is being trained anew
+            known = self._find(trial, folder)
         if not known.resumed:
             self._resume(trial, known)
         written = _signature(folder)
@@ -106,35 +122,60 @@ class TrialRuns:
         history, status = read_history(folder), folder.status()
         known = self._renewed(trial, folder, self._find(trial, folder), history)
         state = status if status in ("done", "failed") else "interrupted"
-        tags = self._end_tags(trial, folder, state, history)
-        run, name = known.run, run_name(trial, self._label(trial))
+        run, name = known.run, self._name(trial)
         if run.tags.get("mlflow.runName") != name:
             self._store.rename(run.run_id, name)
             run.tags["mlflow.runName"] = name
+        tags = self._end_tags(trial, folder, state, history)
         if tags.items() <= run.tags.items():
             return  # logged whole before
-        finals = history.finals if state == "done" else ()
-        self._store.log(run.run_id, [*_new_points(history, run), *finals])
+        tags |= self._note(trial, folder, state, history, run)
+        scores = self._write_model(trial, folder, run, history) if state == "done" else []
+        self._store.log(run.run_id, _new_points(history, run), scores=scores)
         if state != "interrupted":
             self._write_files(folder, run.run_id)
-        if state != "failed":
-            self._store.remove_tags(run, *FAILURE_TAGS)
+        if run.tags.get("state") != state:
+            self._store.remove_tags(run, *ENDING_TAGS)
         self._store.end(run.run_id, ENDS[state], history.ended)
         self._store.log(run.run_id, tags=tags)  # last: what is cut off before is written again
         run.tags |= tags
         known.resumed = False
 
+    def _write_model(
+        self, trial: Trial, folder: TrialFolder, run: "FoundRun", history: History
+    ) -> "list[Metric]":
+        """Make the deployed network the run's output; returns what single values tell of both."""
+        file = folder.path / DEPLOYED
+        model = self._models.write(
+            run.run_id, self._name(trial), trial.model.label,
+            axis_tags(trial, self._label(trial)) | {"trial": trial.name},
+            file, upload=file.stat().st_size < DEPLOYED_BYTES,
+        )  # fmt: skip
+        if model and not run.has_outputs:
+            self._models.link(run.run_id, model)
+            run.has_outputs = True
+        digest = str(self._datasets.get(trial.data.name, {}).get("digest", ""))
+        return self._models.scores(list(history.finals), model, trial.data.name, digest)
+
     def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
         known = self._known.get(trial.name)
         if known is None:
-            tags = self._tags | self._row_tags(trial)
+            tags = self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT}
             run = self._store.find_or_create(
-                self._experiment, "qbench.trial", trial.name,
-                run_name(trial, self._label(trial)), tags, read_history(folder).started,
+                self._experiment, "qbench.trial", trial.name, self._name(trial), tags,
+                read_history(folder).started,
             )  # fmt: skip
-            self._describe(trial, run)
             known = self._known[trial.name] = _Known(run)
+            if run.tags.get("qbench.layout") != LAYOUT:
+                self._delete(trial, known)
+                return self._find(trial, folder)
+            self._describe(trial, run)
         return known
+
+    def _delete(self, trial: Trial, known: _Known) -> None:
+        self._models.delete(known.run.run_id)
+        self._store.delete(known.run.run_id)
+        del self._known[trial.name]
 
     def _renewed(
         self, trial: Trial, folder: TrialFolder, known: _Known, history: History
@@ -143,8 +184,7 @@ class TrialRuns:
         begun = known.run.tags.get("qbench.begun", history.begun)
         if begun == history.begun or not history.begun:
             return known
-        self._store.delete(known.run.run_id)
-        del self._known[trial.name]
+        self._delete(trial, known)
         known = self._find(trial, folder)
         if folder.status() == "partial":
             self._resume(trial, known)
@@ -152,9 +192,9 @@ class TrialRuns:
 
     def _resume(self, trial: Trial, known: _Known) -> None:
         run = known.run
-        self._store.remove_tags(run, *FAILURE_TAGS)
-        self._store.resume(run.run_id, run_name(trial, self._label(trial)))
-        tags = self._tags | self._row_tags(trial) | {"qbench.state": "running"}
+        self._store.remove_tags(run, *ENDING_TAGS)
+        self._store.resume(run.run_id, self._name(trial))
+        tags = self._tags | self._row_tags(trial) | {"state": "running"}
         self._store.log(run.run_id, tags=tags)
         run.tags |= tags
         known.resumed = True
@@ -175,18 +215,12 @@ class TrialRuns:
         for name in ARTIFACTS:
             if (folder.path / name).is_file():
                 self._store.log_file(run_id, folder.path / name)
-        deployed = folder.path / DEPLOYED
-        if deployed.is_file() and deployed.stat().st_size < DEPLOYED_BYTES:
-            self._store.log_file(run_id, deployed)
 
     def _row_tags(self, trial: Trial) -> dict[str, str]:
-        tags = {
+        tags = axis_tags(trial, self._label(trial)) | {
             "mlflow.parentRunId": self._parent,
-            "qbench.kind": "trial",
-            "qbench.id": trial.id,
-            "qbench.label": self._label(trial),
-            "qbench.ablation": self._ablations.get(trial.name, ""),
-            "qbench.needs": trial.needs or "",
+            "kind": "trial",
+            "ablation": self._ablations.get(trial.name, ""),
         }
         return {key: value for key, value in tags.items() if value}
 
@@ -195,19 +229,34 @@ class TrialRuns:
     ) -> dict[str, str]:
         environment = _read(folder, "environment.json")
         tags = self._row_tags(trial) | {
-            "qbench.state": state,
+            "state": state,
             "qbench.code": str(_read(folder, "trial.json").get("code", "")),
-            "qbench.left_out": ", ".join(history.left_out)[:TEXT],
             "mlflow.source.git.commit": str(environment.get("commit", "")),
             "qbench.device": str(environment.get("device", "")),
             "qbench.host": str(environment.get("machine", {}).get("host", "")),
         }
         failure = folder.failure()
         if state == "failed" and failure is not None:
-            tags["qbench.failure"] = f"{failure.reason}: {failure.message}"[:TEXT]
-            tags["mlflow.note.content"] = f"**{failure.reason}**\n\n{failure.message}"[:TEXT]
+            tags["failure"] = f"{failure.reason}: {failure.message}"[:TEXT]
         shown = {key: value for key, value in tags.items() if value}
         return shown | (_progress_tags(history) if history.begun else {})
+
+    def _note(
+        self, trial: Trial, folder: TrialFolder, state: str, history: History, run: "FoundRun"
+    ) -> dict[str, str]:
+        """The description, unless this ending is told: a user may have changed it."""
+        if run.tags.get("state") == state and NOTE in run.tags:
+            return {}
+        failure = folder.failure()
+        if state == "failed" and failure is not None:
+            return {NOTE: f"**{failure.reason}**\n\n{failure.message}"[:TEXT]}
+        if state != "done":
+            return {}
+        finals = {point.key: point.value for point in history.finals}
+        return {NOTE: trial_note(trial, finals.get("final/test/accuracy"), history.left_out)}
+
+    def _name(self, trial: Trial) -> str:
+        return run_name(trial, self._label(trial), data=self._tell_data)
 
     def _label(self, trial: Trial) -> str:
         return self.labels.get(trial.name) or trial.quantizer.name

@@ -12,7 +12,7 @@ from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.address import check_reachable, default_uri, mask, ui_address, ui_command
 from qbench.tracking.content import safe_name
-from qbench.tracking.page import description, page_address, study_run_name, table_view
+from qbench.tracking.page import Page, study_run_name, table_views
 from qbench.tracking.runs import TrialRuns
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["Tracker"]
 
 PAUSE_SECONDS = 30.0  # between attempts, while a store refuses everything
 STUDY = "study"
+NOTE = "mlflow.note.content"
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +38,7 @@ class Tracker:
     ) -> None:
         """Use :meth:`open`."""
         self._store, self._runs, self._plan = store, runs, plan
-        self._experiment, self._parent = experiment, parent
+        self._parent, self._page = parent, Page(plan.study, experiment, parent)
         self._due: dict[str, Trial] = {}
         self._running: set[str] = set()
         self._unlogged_study = False
@@ -70,22 +71,26 @@ class Tracker:
         address = uri or default_uri(results)
         check_reachable(address)  # before the import of mlflow, which takes seconds
         from qbench.tracking.client import Store, explained
+        from qbench.tracking.models import LoggedModels
 
         store = Store(address, results)
         study = plan.study
         experiment = store.experiment(study.study, results / "mlflow-artifacts" / study.study)
         common = _common_tags(provenance, study_file)
         with explained(address):
-            store.describe(experiment, *_page_tags(plan, experiment))
             parent = store.find_or_create(
                 experiment, "qbench.study", study.study, study_run_name(study.study),
-                common | {"qbench.kind": STUDY, "mlflow.note.content": study.question}, 0,
+                common | {"kind": STUDY, NOTE: study.question}, 0,
             )  # fmt: skip
+            store.describe(experiment, *_page_tags(Page(study, experiment, parent.run_id)))
             store.resume(parent.run_id, study_run_name(study.study))
             store.log(parent.run_id, tags=common)
             store.client.log_artifact(parent.run_id, str(study_file))
             store.client.log_dict(parent.run_id, _plan_as_dict(plan), "plan.json")
-        runs = TrialRuns(store, experiment, parent.run_id, plan, results, common, provenance)
+        models = LoggedModels(store, experiment)
+        runs = TrialRuns(
+            store, models, experiment, parent.run_id, plan, results, common, provenance
+        )
         return cls(store, runs, experiment, parent.run_id, plan)
 
     @property
@@ -99,7 +104,7 @@ class Tracker:
 
     def ui_page(self) -> str:
         """The address of the study's page, where the browser is on the server's machine."""
-        return ui_address(self._store.uri) + page_address(self._experiment)
+        return ui_address(self._store.uri) + self._page.address()
 
     def started(self, trial: Trial, label: str = "") -> None:
         """A trial runs: its run is made, or found again and set to running.
@@ -134,25 +139,33 @@ class Tracker:
         self._flush()
 
     def close(
-        self, report_folder: Path | None, summary: dict[str, Any], *, interrupted: bool = False
+        self,
+        report_folder: Path | None,
+        summary: dict[str, Any],
+        headline: str = "",
+        *,
+        interrupted: bool = False,
     ) -> None:
         """Log what is due, the report and the study's figures, and end the study's run.
 
         Args:
             report_folder: Tables and figures; None if there are none.
             summary: Figures of the study by name; those that are no numbers are passed over.
+            headline: The report's answer in one sentence, as plain text.
             interrupted: Whether the study was cut off.
         """
         self._quiet_until = 0.0
         self._flush()
         try:
-            self._close(report_folder, summary, interrupted)
+            self._close(report_folder, summary, headline, interrupted)
             self._unlogged_study = False
         except Exception as error:
             self._unlogged_study = True
             self._warn("the study's report", error)
 
-    def _close(self, report: Path | None, summary: dict[str, Any], interrupted: bool) -> None:
+    def _close(
+        self, report: Path | None, summary: dict[str, Any], headline: str, interrupted: bool
+    ) -> None:
         client = self._store.client
         known = client.get_run(self._parent).data.metrics
         for name, value in summary.items():
@@ -161,8 +174,9 @@ class Tracker:
                 client.log_metric(self._parent, safe_name(name), value)
         if report is not None and report.is_dir():
             client.log_artifacts(self._parent, str(report), "report")
-            text = description(self._plan.study, self._experiment, report)
-            self._store.describe(self._experiment, {"mlflow.note.content": text}, {})
+            told = self._page.description(report, headline)
+            self._store.describe(self._page.experiment, {NOTE: told}, {})
+            self._store.log(self._parent, tags={NOTE: self._page.parent_note(report, headline)})
         statuses = {TrialFolder(self._runs.results, name).status() for name in self._plan.trials()}
         failed = "FAILED" if "failed" in statuses else "FINISHED"
         self._store.end(self._parent, "KILLED" if interrupted else failed)
@@ -212,14 +226,14 @@ def _common_tags(provenance: dict[str, Any], study_file: Path) -> dict[str, str]
     return {key: value for key, value in tags.items() if value}
 
 
-def _page_tags(plan: Plan, experiment: str) -> tuple[dict[str, str], dict[str, str]]:
+def _page_tags(page: Page) -> tuple[dict[str, str], dict[str, str]]:
     """Tags of the experiment: those that are set, and those that a user may have changed."""
     fixed = {
         "mlflow.experimentKind": "custom_model_development",
-        "qbench.study": plan.study.study,
+        "qbench.study": page.study.study,
     }
-    view, state = table_view(round(time.time() * 1000))
-    return fixed, {view: state, "mlflow.note.content": description(plan.study, experiment, None)}
+    views = table_views(round(time.time() * 1000))
+    return fixed, {**views, NOTE: page.description(None, "")}
 
 
 def _plan_as_dict(plan: Plan) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class View:
     def runs(self, kind="trial"):
         experiment = self.client.get_experiment_by_name("tiny")
         return self.client.search_runs(
-            [experiment.experiment_id], f"tags.`qbench.kind` = '{kind}'", max_results=1000
+            [experiment.experiment_id], f"tags.kind = '{kind}'", max_results=1000
         )
 
     def run(self):

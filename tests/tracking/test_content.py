@@ -5,7 +5,8 @@ from mlflow.utils.validation import _validate_metric_name
 from trial_files import BEGUN, finish, make_trial, write_epochs
 
 from qbench.store import PhaseRow, Row, TrialFolder
-from qbench.tracking.content import parameters, read_history, run_name, safe_name
+from qbench.tracking.content import escaped, parameters, run_name, safe_name
+from qbench.tracking.history import read_history
 
 
 @given(st.text(max_size=300))
@@ -46,10 +47,24 @@ def test_parameters_are_axes_and_what_differs():
     }
 
 
-def test_run_name_is_readable():
-    assert run_name(make_trial("daq", bits="W1A32"), "daq, T=2") == (
-        "daq, T=2 · resnet8 · digits · W1A32 · seed 0"
-    )
+def test_diagnostics_are_one_short_parameter():
+    trial = make_trial(diagnostics={"of": [{"name": "flip_rate", "every": 5}, "margins"]})
+    assert parameters(trial)["diagnostics"] == "flip_rate, margins"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (False, "daq, T=2 · resnet8 · W1A32 · seed 0"),
+        (True, "daq, T=2 · resnet8 · digits · W1A32 · seed 0"),
+    ],
+)
+def test_run_name_is_readable(data, name):
+    assert run_name(make_trial("daq", bits="W1A32"), "daq, T=2", data=data) == name
+
+
+def test_signs_of_markdown_are_shown():
+    assert escaped("a*b_c [1] <i>|") == r"a\*b\_c \[1\] \<i\>\|"
 
 
 def test_a_trial_without_files_has_no_history(tmp_path):
@@ -85,3 +100,27 @@ def test_costs_are_totals_by_phase(tmp_path):
         "cost/train_seconds": pytest.approx(1.0),
         "cost/test set_seconds": pytest.approx(0.25),
     }
+
+
+def test_what_the_files_count_is_told_before_minor_phases(tmp_path):
+    folder = finish(tmp_path, make_trial(), 2)
+    cost = {"bops": 123_456_789, "kernels": None, "macs": 1000, "uncounted_layers": ["x"]}
+    folder.write_json("audit.json", {"coded_bytes": 250, "float_bytes": 750, "cost": cost})
+    folder.write_json("environment.json", {"peak_memory_bytes": 2**20})
+    finals = read_history(folder).finals
+    told = [(point.key, point.value) for point in finals if point.key.startswith("cost/")]
+    assert told == [
+        ("cost/total_seconds", pytest.approx(3 * 0.95 + 0.2)),  # epochs 0 to 2, and deploying
+        ("cost/train_seconds", pytest.approx(3 * 0.8)),
+        ("cost/bops", 123_457_000),  # to six digits
+        ("cost/macs", 1000),
+        ("cost/peak_memory_bytes", 1_048_580),
+        ("cost/deployed_bytes", 1000),
+        ("cost/evaluate_seconds", pytest.approx(3 * 0.15)),
+    ]
+
+
+def test_single_values_have_no_epoch_and_the_accuracy_is_first(tmp_path):
+    finals = read_history(finish(tmp_path, make_trial(), 7)).finals
+    assert {point.step for point in finals} == {0}
+    assert finals[0].key == "final/test/accuracy"

@@ -16,7 +16,7 @@ def test_study_has_a_parent_run_and_a_child_run_a_trial(results, open_tracker, v
     report = results / "report"
     report.mkdir()
     (report / "report.md").write_text("# tiny\n")
-    tracker.close(report, {"trials_done": 2, "best": "lsq", "all": True})
+    tracker.close(report, {"trials_done": 2, "best": "lsq", "all": True}, "lsq_2 is best.")
 
     (parent,) = view.runs("study")
     children = view.runs()
@@ -24,15 +24,18 @@ def test_study_has_a_parent_run_and_a_child_run_a_trial(results, open_tracker, v
     assert parent.data.metrics == {"trials_done": 2.0}
     assert view.files(parent) == {"tiny.yaml", "plan.json", "report"}
     assert {run.info.run_name for run in children} == {
-        "lsq · resnet8 · digits · W4A32 · seed 0",
-        "lsq · resnet8 · digits · W4A32 · seed 1",
+        "lsq · resnet8 · W4A32 · seed 0",
+        "lsq · resnet8 · W4A32 · seed 1",
     }
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert {run.info.status for run in children} == {"FINISHED"}
     assert tracker.pending == ()
     note = view.client.get_experiment_by_name("tiny").tags["mlflow.note.content"]
     assert "Which quantizer loses least?" in note
+    assert r"**lsq\_2 is best.**" in note
     assert str(report) in note
+    assert r"**lsq\_2 is best.**" in parent.data.tags["mlflow.note.content"]
+    assert f"{parent.info.run_id}/artifacts/report/report.md" in note
 
 
 def test_run_of_a_done_trial_holds_what_its_files_hold(results, open_tracker, view):
@@ -43,8 +46,9 @@ def test_run_of_a_done_trial_holds_what_its_files_hold(results, open_tracker, vi
     run = view.run()
     tags = run.data.tags
     assert tags["qbench.trial"] == trial.name
-    assert tags["qbench.id"] == trial.id
-    assert tags["qbench.state"] == "done"
+    place = ("row", "quantizer", "model", "data", "bits", "seed", "state", "kind")
+    told = ("lsq", "lsq", "resnet8", "digits", "W4A32", "0", "done", "trial")
+    assert tuple(tags[key] for key in place) == told
     assert tags["qbench.code"] == "c0de0001"
     assert tags["mlflow.source.git.commit"] == "0123456789ab"
     assert run.info.start_time == round((BEGUN - 0.8) * 1000)  # epoch 0 trains for 0.8 s
@@ -52,14 +56,16 @@ def test_run_of_a_done_trial_holds_what_its_files_hold(results, open_tracker, vi
     assert [step for step, _ in view.points(run, "train/loss")] == [1, 2, 3, 4, 5]
     assert "test/accuracy" not in run.data.metrics
     history = {(row["epoch"], row["name"]): row["value"] for row in _rows(folder)}
-    assert run.data.metrics["final/test/accuracy"] == history[5, "test/accuracy"]
+    accuracy = history[5, "test/accuracy"]
+    assert run.data.metrics["final/test/accuracy"] == pytest.approx(accuracy, rel=1e-5)  # 6 digits
+    assert f"**{accuracy:.2%}**" in tags["mlflow.note.content"]
     assert run.data.metrics["cost/train_seconds"] == pytest.approx(6 * 0.8)  # epochs 0 to 5
     assert view.files(run) == {
         "trial.json",
         "history.parquet",
         "layers.parquet",
+        "audit.json",
         "environment.json",
-        "deployed.safetensors",
     }
     inputs = {
         (entry.dataset.name, entry.dataset.digest, entry.tags[0].value)
@@ -146,8 +152,8 @@ def test_failed_trial_says_why_and_a_retry_takes_it_back(results, open_tracker, 
     tracker.ended(trial)
     run = view.run()
     assert run.info.status == "FAILED"
-    assert run.data.tags["qbench.state"] == "failed"
-    assert run.data.tags["qbench.failure"] == "diverged: the loss is nan in epoch 2"
+    assert run.data.tags["state"] == "failed"
+    assert run.data.tags["failure"] == "diverged: the loss is nan in epoch 2"
     assert view.files(run) == {"failed.json"}
     tracker.close(None, {})
     assert view.runs("study")[0].info.status == "FAILED"
@@ -157,12 +163,12 @@ def test_failed_trial_says_why_and_a_retry_takes_it_back(results, open_tracker, 
     tracker.started(trial)
     run = view.run()
     assert run.info.status == "RUNNING"
-    assert "qbench.failure" not in run.data.tags
+    assert "failure" not in run.data.tags
     finish(results, trial)
     tracker.ended(trial)
     run = view.run()
     assert run.info.status == "FINISHED"
-    assert "mlflow.note.content" not in run.data.tags
+    assert "diverged" not in run.data.tags["mlflow.note.content"]
 
 
 def test_interrupted_trial_is_killed_and_continued_in_the_same_run(results, open_tracker, view):
@@ -231,4 +237,5 @@ def test_a_run_has_thirty_keys_at_most(results, open_tracker, view):
     run = view.run()
     assert len(run.data.metrics) <= 30
     assert {*NAMES, "final/test/accuracy", "cost/total_seconds"} <= run.data.metrics.keys()
-    assert "diagnostic/39" in run.data.tags["qbench.left_out"]
+    shown = sum(key.startswith("diagnostic/") for key in run.data.metrics)
+    assert f"diagnostic {40 - shown}" in run.data.tags["mlflow.note.content"]

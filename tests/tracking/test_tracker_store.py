@@ -1,3 +1,4 @@
+import json
 import logging
 import shutil
 
@@ -6,12 +7,13 @@ from trial_files import finish, logged_points, make_plan, make_trial, write_epoc
 
 from qbench.errors import UsageError
 from qbench.study.plan import Cell
+from qbench.study.trial import TrialData
 from qbench.tracking import tracker as tracker_module
 
 
 def test_metrics_go_in_batches(results, open_tracker, monkeypatch):
     trial = make_trial()
-    finish(results, trial, 300)  # 300 epochs of 9 values and 10 final ones are 3 batches of 1000
+    finish(results, trial, 300)  # 300 epochs of 9 values and 11 single ones are 3 batches of 1000
     tracker = open_tracker(trial)
     batches = []
     client = tracker._store.client
@@ -25,7 +27,7 @@ def test_metrics_go_in_batches(results, open_tracker, monkeypatch):
         ),
     )
     tracker.sync_all([trial])
-    assert [size for size in batches if size] == [1000, 1000, 710]
+    assert [size for size in batches if size] == [1000, 1000, 711]
     batches.clear()
     tracker.sync_all([trial])
     assert batches == []
@@ -119,7 +121,7 @@ def test_lost_store_is_made_again_from_the_files(results, open_tracker, view, mi
 
     client = MlflowClient(tracking_uri=uri)
     identity = client.get_experiment_by_name("tiny").experiment_id
-    again = client.search_runs([identity], "tags.`qbench.kind` = 'trial'")
+    again = client.search_runs([identity], "tags.kind = 'trial'")
     after = [(run.info.run_name, run.data.metrics, run.info.start_time) for run in again]
     assert sorted(after, key=str) == sorted(before, key=str)
 
@@ -133,8 +135,8 @@ def test_row_that_was_renamed_is_shown_with_its_new_label(results, open_tracker,
     tracker = open_tracker(plan=renamed)
     tracker.sync_all([trial])
     run = view.run()
-    assert run.data.tags["qbench.label"] == "LSQ, tuned"
-    assert run.info.run_name == "LSQ, tuned · resnet8 · digits · W4A32 · seed 0"
+    assert run.data.tags["row"] == "LSQ, tuned"
+    assert run.info.run_name == "LSQ, tuned · resnet8 · W4A32 · seed 0"
     assert view.count(run) == logged_points(5)
 
 
@@ -168,3 +170,55 @@ def test_view_that_a_user_changed_is_kept(results, open_tracker, view):
     open_tracker(make_trial())
     kept = view.client.get_experiment(experiment.experiment_id)
     assert kept.tags["mlflow.sharedViewState.qbench"] == "mine"
+
+
+def test_run_of_an_older_layout_is_made_anew(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial)
+    open_tracker(trial).sync_all([trial])
+    old = view.run().info.run_id
+    view.client.delete_tag(old, "qbench.layout")
+    open_tracker(trial).sync_all([trial])
+    assert view.run().info.run_id != old
+    assert view.count(view.run()) == logged_points(5)
+
+
+def test_description_that_a_user_wrote_is_kept(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial)
+    open_tracker(trial).sync_all([trial])
+    run = view.run()
+    view.client.set_tag(run.info.run_id, "mlflow.note.content", "mine")
+    view.client.set_tag(run.info.run_id, "row", "another")  # so that the run is written again
+    open_tracker(trial).sync_all([trial])
+    assert view.run().data.tags["mlflow.note.content"] == "mine"
+    assert view.run().data.tags["row"] == "lsq"
+
+
+def test_names_tell_the_data_set_where_there_are_several(results, open_tracker, view):
+    trials = [make_trial(), make_trial().model_copy(update={"data": TrialData(name="cifar10")})]
+    for trial in trials:
+        finish(results, trial)
+    open_tracker(*trials).sync_all(trials)
+    assert {run.info.run_name for run in view.runs()} == {
+        "lsq · resnet8 · digits · W4A32 · seed 0",
+        "lsq · resnet8 · cifar10 · W4A32 · seed 0",
+    }
+
+
+def test_saved_views_name_columns_that_runs_have(results, open_tracker, view):
+    trial = make_trial()
+    finish(results, trial)
+    open_tracker(trial).sync_all([trial])
+    tags = view.client.get_experiment_by_name("tiny").tags
+    states = [
+        json.loads(json.loads(value)["state"])
+        for key, value in tags.items()
+        if key.startswith("mlflow.sharedViewState.")
+    ]
+    assert len(states) == 2  # trials, and their means over seeds
+    data = view.run().data
+    known = {f"metrics.`{key}`" for key in data.metrics} | {f"tags.`{key}`" for key in data.tags}
+    for state in states:
+        assert set(state["selectedColumns"]) <= known
+    assert {group["groupByData"] for group in states[1]["groupBy"]["groupByKeys"]} <= set(data.tags)

@@ -85,7 +85,7 @@ def finish(results, trial, last=5, *, begun=BEGUN, change=None):
     folder.write_rows("seconds.parquet", [*phases, *late], PhaseRow)
     folder.write("deployed.safetensors", b"codes")
     facts = {"commit": "0123456789ab", "device": "cpu", "machine": {"host": "here"}}
-    folder.write_json("audit.json", {"refusal": ""})
+    folder.write_json("audit.json", {"refusal": "", "coded_bytes": 4, "float_bytes": 1})
     folder.write_json("environment.json", facts)
     folder.finish()
     return folder
@@ -98,7 +98,7 @@ def fail(results, trial, reason="diverged", message="the loss is nan in epoch 2"
 
 
 VALIDATIONS = 2  # validation/loss and validation/accuracy are told as final values too
-COSTS = 4  # train, evaluate, deploy, and their total
+COSTS = 5  # seconds of train, evaluate, deploy and in all; bytes deployed
 
 
 def logged_points(epochs):
