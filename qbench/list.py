@@ -28,15 +28,35 @@ Examples:
   python -m qbench.list quantizers         what there is, with the bits that each can do
   python -m qbench.list quantizers -v      options, and each method's equations
   python -m qbench.list models --json      for other programs
+  python -m qbench.list published --method daq --data cifar10
 """
+PUBLISHED = "published"
+SHOWN = ("method", "model", "data", "bits", "top1", "drop", "kind", "tag", "source")
+"""Columns of published results for eyes; the rest is in JSON and in the packaged table."""
 
 
 @click.command(name="list", epilog=EXAMPLES)
-@click.argument("kind", type=click.Choice(tuple(KINDS)))
+@click.argument("kind", type=click.Choice((*KINDS, PUBLISHED)))
 @click.option("-v", "--verbose", is_flag=True, help="Print options and whole docstrings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list for other programs.")
-def command(kind: str, verbose: bool, as_json: bool) -> None:
-    """List the names that a study file can use."""
+@click.option("--method", help="Of published results: those of this method only.")
+@click.option("--model", help="Of published results: those of this model only.")
+@click.option("--data", help="Of published results: those of this data set only.")
+def command(
+    kind: str,
+    verbose: bool,
+    as_json: bool,
+    method: str | None,
+    model: str | None,
+    data: str | None,
+) -> None:
+    """List the names that a study file can use, or results that papers report."""
+    if kind == PUBLISHED:
+        _published(method, model, data, as_json=as_json)
+        return
+    if method or model or data:
+        click.echo(f"error: --method, --model and --data choose among '{PUBLISHED}'", err=True)
+        sys.exit(2)
     try:
         entries = list(KINDS[kind].entries().values())
     except UsageError as error:  # an installed plug-in that cannot be found
@@ -45,9 +65,7 @@ def command(kind: str, verbose: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_facts(entry) for entry in entries], indent=1))
         return
-    console = Console(file=sys.stdout, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 10_000  # lines are as long as they are: for grep, not for a screen
+    console = _console()
     if verbose:
         for entry in entries:
             console.print(_details(entry))
@@ -55,6 +73,33 @@ def command(kind: str, verbose: bool, as_json: bool) -> None:
         console.print(_table(entries))
         if any(entry.options for entry in entries):
             click.echo(f"\nOptions and details: python -m qbench.list {kind} -v")
+
+
+def _console() -> Console:
+    console = Console(file=sys.stdout, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = 10_000  # lines are as long as they are: for grep, not for a screen
+    return console
+
+
+def _published(method: str | None, model: str | None, data: str | None, *, as_json: bool) -> None:
+    from qbench.reporting.published import listing
+
+    try:
+        rows = listing(method, model, data)
+    except UsageError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in SHOWN:
+        table.add_column(name, no_wrap=name != "source")
+    for row in rows:
+        bits = f"W{row['weight_bits']}A{row['activation_bits']}"
+        table.add_row(*(Text((row | {"bits": bits})[name]) for name in SHOWN))
+    _console().print(table)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

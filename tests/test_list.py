@@ -80,3 +80,25 @@ def test_a_broken_installed_plug_in_is_one_sentence(monkeypatch: pytest.MonkeyPa
     result = CliRunner().invoke(listing.command, ["models"])
     assert result.exit_code == 2
     assert result.output == "error: the plug-in module 'x' cannot be found; is it installed?\n"
+
+
+def test_published_results_are_chosen_by_method_and_data() -> None:
+    lines = output("published", "--method", "daq", "--data", "cifar10").splitlines()
+    assert lines[0].split()[:4] == ["method", "model", "data", "bits"]
+    assert len(lines) > 1
+    assert all(line.split()[0] == "daq" and "cifar10" in line for line in lines[1:])
+    found = json.loads(output("published", "--method", "daq", "--json"))
+    assert {row["method"] for row in found} == {"daq"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("published", "--method", "dap"), "no published method 'dap'; did you mean 'daq'"),
+        (("models", "--method", "daq"), "choose among 'published'"),
+    ],
+)
+def test_a_wrong_choice_is_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    result = CliRunner().invoke(listing.command, list(arguments))
+    assert result.exit_code == 2
+    assert sentence in result.output

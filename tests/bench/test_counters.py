@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from qbench.bench.counters import FILE, count_step, read_rows, rows
-from qbench.training.operators import Counts, count
 from qbench.study.schema import Bits, Component, options_text
+from qbench.training.operators import Counts, count
 
 X = torch.arange(12.0).view(3, 4)
 FLOATS = 12 * 4  # bytes of X
