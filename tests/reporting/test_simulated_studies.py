@@ -122,6 +122,28 @@ def test_a_sole_bold_row_is_rarely_one_of_two_best(seeds: int) -> None:
     assert marked_in(6, seeds, 1000, worse=4)[0] <= most(1000)
 
 
+def best_is_left_out(count: int, seeds: int, studies: int) -> float:
+    """The share of studies in which the first of equal rows, as good as any, is not bold."""
+    random = np.random.default_rng([7, count, seeds])
+    plan = make_plan(rows(count), seeds=range(seeds))
+    out = 0
+    for _ in range(studies):
+        (setting,) = (comparison := null_study(plan, random)).settings
+        out += all(group.label != "row0" for group in comparison.marked(setting))
+    return out / studies
+
+
+def test_the_best_of_many_rows_is_bold() -> None:
+    assert best_is_left_out(8, 3, 100) <= most(100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("count", [2, 4, 8, 12])
+def test_the_best_row_is_bold_as_often_as_is_said(count: int, seeds: int) -> None:
+    assert best_is_left_out(count, seeds, 1000) <= most(1000)
+
+
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_intervals_of_a_mean_cover(seeds: int) -> None:
     samples = np.random.default_rng(seeds).normal(1.0, 1.0, (5000, seeds)).tolist()
