@@ -1,4 +1,4 @@
-"""``qbench run|report|list …``: the same commands under one name."""
+"""``qbench run|report|list|bench …``: the same commands under one name."""
 
 import importlib
 
@@ -6,7 +6,13 @@ import click
 
 __all__ = ["main"]
 
-COMMANDS = ("list", "report", "run")
+COMMANDS = {
+    "bench": "qbench.bench.__main__",
+    "list": "qbench.list",
+    "report": "qbench.report",
+    "run": "qbench.run",
+}
+"""Name to module."""
 
 
 class _Commands(click.Group):
@@ -18,7 +24,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(f"qbench.{cmd_name}").command
+        found: click.Command = importlib.import_module(COMMANDS[cmd_name]).command
         return found
 
 
