@@ -9,7 +9,9 @@ from typing import Any
 
 from qbench.study.trial import Trial
 
-__all__ = ["axis_tags", "escaped", "parameters", "run_name", "safe_name", "trial_note"]
+__all__ = [
+    "axis_tags", "escaped", "group_name", "parameters", "run_name", "safe_name", "trial_note",
+]  # fmt: skip
 
 
 def safe_name(name: str) -> str:
@@ -23,8 +25,8 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", text)
 
 
-def run_name(trial: Trial, label: str, *, data: bool) -> str:
-    """The name in the list of runs: ``daq · resnet20 · W1A32 · seed 0``.
+def group_name(trial: Trial, label: str, *, data: bool) -> str:
+    """What trials that differ in the seed alone have in common: ``daq · resnet20 · W1A32``.
 
     Args:
         trial: The trial.
@@ -32,12 +34,18 @@ def run_name(trial: Trial, label: str, *, data: bool) -> str:
         data: Whether the data set is told, which a study of one need not.
     """
     images = (trial.data.label,) if data else ()
-    return " · ".join((label, trial.model.label, *images, str(trial.bits), f"seed {trial.seed}"))
+    return " · ".join((label, trial.model.label, *images, str(trial.bits)))
 
 
-def axis_tags(trial: Trial, label: str) -> dict[str, str]:
+def run_name(trial: Trial, label: str, *, data: bool) -> str:
+    """The name in the list of runs: ``daq · resnet20 · W1A32 · seed 0``; see :func:`group_name`."""
+    return f"{group_name(trial, label, data=data)} · seed {trial.seed}"
+
+
+def axis_tags(trial: Trial, label: str, *, data: bool) -> dict[str, str]:
     """Short tags to filter and to group by: the place of a trial in the grid."""
     return {
+        "group": group_name(trial, label, data=data),
         "row": label,
         "quantizer": trial.quantizer.name,
         "model": trial.model.label,

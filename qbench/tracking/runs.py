@@ -148,7 +148,7 @@ class TrialRuns:
         file = folder.path / DEPLOYED
         model = self._models.write(
             run.run_id, self._name(trial), trial.model.label,
-            axis_tags(trial, self._label(trial)) | {"trial": trial.name},
+            self._axes(trial) | {"trial": trial.name},
             file, upload=file.stat().st_size < DEPLOYED_BYTES,
         )  # fmt: skip
         if model and not run.has_outputs:
@@ -217,7 +217,7 @@ class TrialRuns:
                 self._store.log_file(run_id, folder.path / name)
 
     def _row_tags(self, trial: Trial) -> dict[str, str]:
-        tags = axis_tags(trial, self._label(trial)) | {
+        tags = self._axes(trial) | {
             "mlflow.parentRunId": self._parent,
             "kind": "trial",
             "ablation": self._ablations.get(trial.name, ""),
@@ -254,6 +254,9 @@ class TrialRuns:
             return {}
         finals = {point.key: point.value for point in history.finals}
         return {NOTE: trial_note(trial, finals.get("final/test/accuracy"), history.left_out)}
+
+    def _axes(self, trial: Trial) -> dict[str, str]:
+        return axis_tags(trial, self._label(trial), data=self._tell_data)
 
     def _name(self, trial: Trial) -> str:
         return run_name(trial, self._label(trial), data=self._tell_data)
