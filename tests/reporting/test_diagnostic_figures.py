@@ -10,6 +10,7 @@ from synthetic_diagnostics import ROWS, diagnostics_plan, fill_diagnosed
 
 from qbench.reporting.compare import Comparison
 from qbench.reporting.correlations import correlation_table
+from qbench.reporting.diagnostics_chapter import diagnostics_chapter
 from qbench.reporting.figures import DIAGNOSING
 from qbench.reporting.numbers import fixed
 from qbench.reporting.report import write_report
@@ -17,7 +18,7 @@ from qbench.reporting.style import looks, style
 
 EVERY = {kind.name for kind in DIAGNOSING}
 NEEDS = {
-    "discretization/": {"epochs-gap", "correlations"},
+    "discretization/": {"epochs-gap", "latent-error", "correlations"},
     "gradient/flip_set": {"scatter", "scales", "epochs-flip-sets", "correlations"},
     "gradient/smoothed": {"scales", "correlations"},
     "output/": {"waterfall", "correlations"},
@@ -135,8 +136,8 @@ def test_the_chapter_of_a_report(tmp_path: Path) -> None:
 def test_a_study_without_diagnostics_has_no_chapter(tmp_path: Path) -> None:
     plan = diagnostics_plan(seeds=(0,), bits=("W1A1",))
     fill_diagnosed(tmp_path / "results", plan, only=("none",))
-    report = write_report(plan, tmp_path / "results", tmp_path / "report", ("markdown",), {})
-    assert "Diagnostics" not in (report.folder / "report.md").read_text()
+    comparison = Comparison(plan, tmp_path / "results")
+    assert not list(diagnostics_chapter(comparison, []))
 
 
 def test_a_long_layer_keeps_the_end_of_its_name(tmp_path: Path, monkeypatch: Any) -> None:
