@@ -10,7 +10,7 @@ from typing import Any
 from qbench.study.trial import Trial
 
 __all__ = [
-    "axis_tags", "escaped", "group_name", "parameters", "run_name", "safe_name", "trial_note",
+    "axes", "escaped", "group_name", "parameters", "run_name", "safe_name", "trial_note",
 ]  # fmt: skip
 
 
@@ -42,11 +42,9 @@ def run_name(trial: Trial, label: str, *, data: bool) -> str:
     return f"{group_name(trial, label, data=data)} · seed {trial.seed}"
 
 
-def axis_tags(trial: Trial, label: str, *, data: bool) -> dict[str, str]:
-    """Short tags to filter and to group by: the place of a trial in the grid."""
+def axes(trial: Trial) -> dict[str, str]:
+    """The place of a trial in the grid, to filter by; it never changes."""
     return {
-        "group": group_name(trial, label, data=data),
-        "row": label,
         "quantizer": trial.quantizer.name,
         "model": trial.model.label,
         "data": trial.data.label,

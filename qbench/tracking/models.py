@@ -38,36 +38,47 @@ class LoggedModels:
         self._unknown_here = False
 
     def write(
-        self, run_id: str, name: str, kind: str, tags: dict[str, str], file: Path, *, upload: bool
+        self,
+        run_id: str,
+        name: str,
+        params: dict[str, str],
+        tags: dict[str, str],
+        file: Path,
+        *,
+        upload: bool,
     ) -> str:
         """Make the model of a run where there is none.
 
         Args:
             run_id: The run that trained it.
-            name: Its name in the list of models.
-            kind: The network's architecture.
-            tags: Its place in the grid.
+            name: Its name in the list of models, which MLflow cannot change.
+            params: The trial's axes, ``model`` among them.
+            tags: What may change.
             file: The deployed network.
             upload: Whether the file becomes its artifact; its path is told in any case.
 
         Returns:
             The model's id; empty where the server has no logged models.
         """
-        model = self._find(run_id)
+        client = self._store.client
+        model, tags = self._find(run_id), tags | {"file": str(file)}
         if model is None:
             if self._unknown_here:
                 return ""
-            model = self._store.client.create_logged_model(
+            model = client.create_logged_model(
                 self._experiment,
                 name=_model_name(name),
                 source_run_id=run_id,
-                tags=tags | {"file": str(file)},
-                model_type=kind,
+                tags=tags,
+                params=params,
+                model_type=params["model"],
             )
+        elif not tags.items() <= model.tags.items():
+            client.set_logged_model_tags(model.model_id, tags)
         if model.status != LoggedModelStatus.READY:  # new, or cut off before
             if upload:
-                self._store.client.log_model_artifact(model.model_id, str(file))
-            model = self._store.client.finalize_logged_model(model.model_id, "READY")
+                client.log_model_artifact(model.model_id, str(file))
+            model = client.finalize_logged_model(model.model_id, "READY")
         self._known[run_id] = model
         return str(model.model_id)
 

@@ -56,7 +56,7 @@ class Page:
         rows = self.study.quantizers
         first = next((row for row in rows if row.name != "float"), rows[0])
         where = (
-            f"{self._report_link(report)} · also in `{report.resolve()}`"
+            f"{self._report_link(report)} · also in `{report}`"
             if report is not None
             else "Tables and figures follow when the study has run."
         )

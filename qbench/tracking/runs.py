@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.content import axis_tags, parameters, run_name, trial_note
+from qbench.tracking.content import axes, group_name, parameters, run_name, trial_note
 from qbench.tracking.history import History, Point, read_history
 
 if TYPE_CHECKING:
@@ -147,8 +147,7 @@ class TrialRuns:
         """Make the deployed network the run's output; returns what single values tell of both."""
         file = folder.path / DEPLOYED
         model = self._models.write(
-            run.run_id, self._name(trial), trial.model.label,
-            self._axes(trial) | {"trial": trial.name},
+            run.run_id, self._name(trial), axes(trial), self._place(trial),
             file, upload=file.stat().st_size < DEPLOYED_BYTES,
         )  # fmt: skip
         if model and not run.has_outputs:
@@ -217,11 +216,15 @@ class TrialRuns:
                 self._store.log_file(run_id, folder.path / name)
 
     def _row_tags(self, trial: Trial) -> dict[str, str]:
-        tags = self._axes(trial) | {
-            "mlflow.parentRunId": self._parent,
-            "kind": "trial",
-            "ablation": self._ablations.get(trial.name, ""),
-        }
+        tags = (
+            axes(trial)
+            | self._place(trial)
+            | {
+                "mlflow.parentRunId": self._parent,
+                "kind": "trial",
+                "ablation": self._ablations.get(trial.name, ""),
+            }
+        )
         return {key: value for key, value in tags.items() if value}
 
     def _end_tags(
@@ -255,8 +258,10 @@ class TrialRuns:
         finals = {point.key: point.value for point in history.finals}
         return {NOTE: trial_note(trial, finals.get("final/test/accuracy"), history.left_out)}
 
-    def _axes(self, trial: Trial) -> dict[str, str]:
-        return axis_tags(trial, self._label(trial), data=self._tell_data)
+    def _place(self, trial: Trial) -> dict[str, str]:
+        """Where the report shows a trial; other labels change it."""
+        label = self._label(trial)
+        return {"group": group_name(trial, label, data=self._tell_data), "row": label}
 
     def _name(self, trial: Trial) -> str:
         return run_name(trial, self._label(trial), data=self._tell_data)

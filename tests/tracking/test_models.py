@@ -30,7 +30,7 @@ def test_done_trial_has_a_model_with_its_file_and_scores(results, open_tracker, 
     assert model.status == "READY"
     assert model.source_run_id == run.info.run_id
     assert outputs(view.client.get_run(run.info.run_id)) == [model.model_id]
-    assert model.tags["bits"] == "W4A32"
+    assert (model.params["bits"], model.tags["row"]) == ("W4A32", "lsq")
     assert model.tags["file"] == str(folder.path / "deployed.safetensors")
     (item,) = view.client.list_logged_model_artifacts(model.model_id)
     assert item.path == "deployed.safetensors"
@@ -103,6 +103,18 @@ def test_network_that_is_trained_anew_and_fails_leaves_no_model(
     run = view.run()
     assert run.info.status == "FAILED"
     assert not run.data.metrics
+
+
+def test_row_that_was_renamed_renames_the_row_of_its_model(results, open_tracker, models):
+    trial = make_trial()
+    finish(results, trial)
+    open_tracker(trial).sync_all([trial])
+    tracker = open_tracker(trial)
+    tracker._runs.labels[trial.name] = "LSQ, tuned"
+    tracker.sync_all([trial])
+    (model,) = models()
+    assert model.tags["row"] == "LSQ, tuned"
+    assert len(model.metrics) == len({metric.key for metric in model.metrics})
 
 
 def test_failed_and_interrupted_trials_have_no_model(results, open_tracker, models):
