@@ -28,10 +28,12 @@ NEEDS = {
 }
 
 
-def drawn(comparison: Comparison) -> dict[str, Figure]:
+def drawn(comparison: Comparison, *names: str) -> dict[str, Figure]:
+    """The figures of these names, or all."""
     seen = looks(comparison.labels, ["float"])
+    kinds = [kind for kind in DIAGNOSING if kind.name in (names or EVERY)]
     with style():
-        found = {k.name: k.draw(comparison, comparison.pairs[0], seen) for k in DIAGNOSING}
+        found = {k.name: k.draw(comparison, comparison.pairs[0], seen) for k in kinds}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -59,7 +61,7 @@ def test_each_row_is_marked_where_its_training_moves(tmp_path: Path) -> None:
     plan = diagnostics_plan(seeds=(0,), bits=("W1A1",))
     fill_diagnosed(tmp_path, plan, only=("gradient/flip_set", "dynamics/window_change"))
     comparison = Comparison(plan, tmp_path)
-    figure = drawn(comparison)["scales"]
+    figure = drawn(comparison, "scales")["scales"]
     upright = [line for line in figure.axes[0].lines if list(line.get_ydata()) == [0, 1]]
     places = {line.get_color(): line.get_xdata()[0] for line in upright}
     seen = looks(comparison.labels, ["float"])
@@ -79,7 +81,7 @@ def test_a_row_that_hardly_moves_does_not_stretch_the_axis(tmp_path: Path) -> No
         for result in group.done.values():
             if "dynamics/window_change" in result.final:
                 result.final["dynamics/window_change"] = (20, 0.0)  # type: ignore[index]
-    axes = drawn(comparison)["scales"].axes[0]
+    axes = drawn(comparison, "scales")["scales"].axes[0]
     assert 0.1 < axes.get_xlim()[0] < 0.2  # in percent; flip sets begin at 0.2
     assert not [line for line in axes.lines if list(line.get_ydata()) == [0, 1]]
 
@@ -87,7 +89,7 @@ def test_a_row_that_hardly_moves_does_not_stretch_the_axis(tmp_path: Path) -> No
 def test_the_timeline_shows_the_gradient_vanish(tmp_path: Path) -> None:
     plan = diagnostics_plan(seeds=(0,), bits=("W1A32",))
     fill_diagnosed(tmp_path, plan)
-    axes = drawn(Comparison(plan, tmp_path))["timeline"].axes
+    axes = drawn(Comparison(plan, tmp_path), "timeline")["timeline"].axes
     assert [one.get_ylabel() for one in axes] == [
         "temperature", "gap (dB)", "norm of g", "r at 1 % flips",
     ]  # fmt: skip
@@ -99,7 +101,7 @@ def test_the_forest_is_sorted_and_agrees_with_the_table(tmp_path: Path) -> None:
     plan = diagnostics_plan(seeds=(0,), bits=("W1A32", "W1A1"))
     fill_diagnosed(tmp_path, plan)
     comparison = Comparison(plan, tmp_path)
-    pooled, *others = drawn(comparison)["correlations"].axes
+    pooled, *others = drawn(comparison, "correlations")["correlations"].axes
     assert [axes.get_title().split("\n")[0] for axes in others] == ["W1A32", "W1A1"]
     names = [label.get_text().replace("\n", " ") for label in pooled.get_yticklabels()]
     points = [line for line in pooled.lines if line.get_marker() == "o"]
@@ -144,5 +146,5 @@ def test_a_long_layer_keeps_the_end_of_its_name(tmp_path: Path, monkeypatch: Any
     plan = diagnostics_plan(seeds=(0,), bits=("W1A1",))
     monkeypatch.setattr(synthetic_diagnostics, "LAYERS", ("features.stage1.0.conv1",))
     fill_diagnosed(tmp_path, plan, only=("dynamics/flip_rate",))
-    axes = drawn(Comparison(plan, tmp_path))["epochs-flip-rate"].axes[0]
+    axes = drawn(Comparison(plan, tmp_path), "epochs-flip-rate")["epochs-flip-rate"].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["…stage1.0.conv1"]
