@@ -8,6 +8,7 @@ import synthetic_diagnostics
 from matplotlib.figure import Figure
 from synthetic_diagnostics import ROWS, diagnostics_plan, fill_diagnosed
 
+from qbench.reporting import report as report_module
 from qbench.reporting.compare import Comparison
 from qbench.reporting.correlations import correlation_table
 from qbench.reporting.diagnostics_chapter import diagnostics_chapter
@@ -120,7 +121,8 @@ def test_nothing_is_drawn_of_a_study_without_diagnostics(tmp_path: Path) -> None
     assert drawn(Comparison(plan, tmp_path)) == {}
 
 
-def test_the_chapter_of_a_report(tmp_path: Path) -> None:
+def test_the_chapter_of_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "CHAPTERS", ((), (), (), DIAGNOSING))
     plan = diagnostics_plan(seeds=(0,), bits=("W1A1",))
     fill_diagnosed(
         tmp_path / "results", plan, only=("gradient/flip_set_r_1pct", "discretization/train")
