@@ -87,6 +87,8 @@ def _several(comparison: Comparison, marked: dict[Setting, list[Group]]) -> str:
         label: sum(any(group.label == label for group in found) for found in marked.values())
         for label in comparison.labels
     }
+    if all(len(found) == len(_with_seeds(comparison, s)) for s, found in marked.items()):
+        return _no_difference(comparison, marked)
     most = max(counts.values())
     leaders = [label for label, count in counts.items() if count == most]
     drops = {label: _mean_drop(comparison, label, list(marked)) for label in leaders}
@@ -103,6 +105,25 @@ def _several(comparison: Comparison, marked: dict[Setting, list[Group]]) -> str:
     if leaders[1:]:
         sentence += f"; {_names(leaders[1:])} reach as many settings"
     return f"{sentence}."
+
+
+def _with_seeds(comparison: Comparison, setting: Setting) -> list[Group]:
+    return [g for g in comparison.competitors(setting) if g.accuracy_estimate.has_interval]
+
+
+def _no_difference(comparison: Comparison, marked: dict[Setting, list[Group]]) -> str:
+    rows = {group.label for found in marked.values() for group in found}
+    drops = {label: _mean_drop(comparison, label, list(marked)) for label in comparison.labels}
+    known = [label for label in comparison.labels if label in rows and drops[label].n]
+    sentence = (
+        f"None of {len(rows)} quantized rows can be told from the best in any of {len(marked)} "
+        "settings"
+    )
+    if not known:
+        return f"{sentence}."
+    best = min(known, key=lambda label: drops[label].mean)
+    amount = _below(drops[best]).removeprefix(", ")
+    return f"{sentence}; the least loss on average is that of {best}, {amount}."
 
 
 def _mean_drop(comparison: Comparison, label: str, settings: list[Setting]) -> Estimate:

@@ -90,6 +90,16 @@ def test_several_settings_in_one_sentence(tmp_path: Path) -> None:
     assert "3.00 points below float" in text
 
 
+def test_several_settings_without_a_difference_say_so(tmp_path: Path) -> None:
+    plan = make_plan(bits=("W2A32", "W4A32"))
+    found = filled(tmp_path, plan, {"float": 0.05, "lsq": 0.0004}, jitter="lsq")
+    text = headline(found)
+    assert text.startswith(
+        "None of 2 quantized rows can be told from the best in any of 2 settings"
+    )
+    assert "the least loss on average is that of lsq, 4.96 points below float" in text
+
+
 def test_nothing_finished(tmp_path: Path) -> None:
     found = Comparison(make_plan(), tmp_path)
     assert headline(found).startswith("No quantized trial has a result")
