@@ -19,7 +19,7 @@ def test_the_table_is_that_of_the_committed_report() -> None:
     for name, *cells in rows:
         start = name.removesuffix(" (a reconstruction)")
         (line,) = [line for line in report.splitlines() if line.startswith(f"| {start} ")][:1]
-        assert all(f"{cell} (2)" in line for cell in cells), name
+        assert all(f"{cell} (3)" in line for cell in cells), name
 
 
 def test_every_quantizer_stands_in_the_list() -> None:
