@@ -30,7 +30,7 @@ def both(name: str, bits: str, images: Images) -> tuple[Made, nn.Module]:
 
 def close(found: Tensor, wanted: Tensor, steps: int) -> None:
     # Up to `steps` kernels of float32 on each side, at the size of the tensor.
-    tolerance = steps * torch.finfo(torch.float32).eps * float(wanted.abs().max())
+    tolerance = steps * torch.finfo(torch.float32).eps * float(wanted.detach().abs().max())
     torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance)
 
 
