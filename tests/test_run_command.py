@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("run")  # one worker: they share a run, and use both cores
+
 STUDY = """
 study: small
 question: Does the whole way work?
@@ -67,7 +69,6 @@ def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("run")
 def test_a_study_ends_with_table_report_and_runs(left_alone: Path) -> None:
     assert len(result_files(left_alone)) == 5 * len(SAME)
     report = (left_alone / "reports" / "small" / "report.md").read_text()
@@ -82,7 +83,6 @@ def test_a_study_ends_with_table_report_and_runs(left_alone: Path) -> None:
     assert tracked(left_alone)[0] == runs
 
 
-@pytest.mark.xdist_group("run")
 def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle, through Ray; then the same command."""
     running = subprocess.Popen(
@@ -108,7 +108,6 @@ def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path)
     assert max(count for _, count in points) == 1
 
 
-@pytest.mark.xdist_group("run")
 def test_an_interrupted_study_says_so_and_continues(tmp_path: Path) -> None:
     running = subprocess.Popen(
         command(tmp_path, "--local", "tracking.enabled=false", "training.epochs=400"),

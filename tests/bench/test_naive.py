@@ -46,7 +46,11 @@ def test_each_quantizer_has_the_value_and_the_gradient(
         for own, value in ((weight, layer.weight), (inputs, x)):
             if own is None:
                 continue
-            scale = float(getattr(own, "scale", 1.0)) if own.target == "weight" else 1.0
+            scale = (
+                float(torch.as_tensor(getattr(own, "scale", 1.0)).detach())
+                if own.target == "weight"
+                else 1.0
+            )
             upstream = torch.randn(value.shape, generator=generator)
             results = []
             for quantizer, factor in ((own, 1.0), (NAIVE[name](own), scale)):
@@ -76,7 +80,7 @@ def test_the_network_has_the_same_loss_and_gradient(name: str, bits: str, images
     for model in (made.model, naive):
         loss = cross_entropy(model(made.batch[0]), made.batch[1])
         loss.backward()
-        losses.append(float(loss))
+        losses.append(loss.item())
     # A value that rounding moves over a threshold changes a level; none does at this start.
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     own = made.model.get_parameter("stage1.0.conv1.weight").grad

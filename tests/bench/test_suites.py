@@ -139,6 +139,7 @@ def test_trials_side_by_side_on_the_cpu() -> None:
     assert side_by_side(2, case, "cpu", "eager", steps=1) > 0
 
 
+@pytest.mark.slow
 def test_the_grid_has_a_cell_for_each_engine_and_batch() -> None:
     cells = gpu.grid(Setting(quick=True), until=float("inf"))
     assert len({(cell.case, cell.engine, cell.precision) for cell in cells}) == len(cells)

@@ -23,6 +23,7 @@ from qbench.study.schema import Component, Resources, Training
 from qbench.study.trial import Trial, TrialData
 from qbench.training.site import Site
 
+pytestmark = pytest.mark.xdist_group("ray")  # one worker: they share a session of Ray
 HERE = Path(__file__).parent
 
 
