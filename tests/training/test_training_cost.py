@@ -114,7 +114,7 @@ def test_a_step_that_cannot_be_watched_costs_no_result(
     site: Site, make_trial: MakeTrial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
-        raise NotImplementedError("an operator without a rule for dispatch modes")
+        raise RuntimeError("an operator that a dispatch mode cannot watch")
 
     monkeypatch.setattr("qbench.training.cost.count", refuse)
     folder = finish(make_trial("lsq", "W2A2"), site)
