@@ -65,7 +65,8 @@ def run_job(job: Job, run: str) -> Generator[Values, None, None]:
     """Train a trial; nothing starts before the first value is asked for.
 
     What ``run`` raises is recorded, and so is a plug-in that exits: it ends its trial, not the
-    study. Only the user's stop gets through.
+    study. Only the user's stop gets through, and the exit of a worker that Ray or its machine
+    terminates: the trial goes on from its checkpoint.
 
     Args:
         job: What to train, and where.
@@ -77,6 +78,8 @@ def run_job(job: Job, run: str) -> Generator[Values, None, None]:
         train = cast(_Train, getattr(importlib.import_module(module), function))
         yield from train(job.trial, job.site)
     except (Exception, SystemExit) as error:
+        if hasattr(error, "ray_terminate_msg"):  # how Ray marks the exit of a worker
+            raise
         message = f"{type(error).__name__}: {error}"
         failure = Failure("error", message, traceback.format_exc())
         TrialFolder(job.site.results, job.trial.name).fail(failure)

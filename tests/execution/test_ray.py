@@ -41,6 +41,7 @@ def make_jobs(results: Path) -> dict[str, Job]:
     jobs = {
         "start": stub_job(results, 0, seconds=0.7),  # an epoch or two a report
         "dies once": stub_job(results, 1, act="die once"),
+        "terminated once": stub_job(results, 9, act="terminated once"),
         "diverges": stub_job(results, 2, act="diverge"),
         "raises": stub_job(results, 3, act="raise"),
         "exits": stub_job(results, 4, act="exit"),
@@ -81,7 +82,7 @@ def test_every_job_ends_once(run: Run) -> None:
 
 def test_a_job_starts_once_unless_its_worker_dies(run: Run) -> None:
     starts = Counter(start["name"] for start in run.starts)
-    twice = {run.names["dies"], run.names["dies once"]}
+    twice = {run.names[title] for title in ("dies", "dies once", "terminated once")}
     assert starts == {
         name: 2 if name in twice else 1
         for name in run.names.values()
@@ -90,13 +91,14 @@ def test_a_job_starts_once_unless_its_worker_dies(run: Run) -> None:
 
 
 def test_workers_are_reused(run: Run) -> None:
-    # two at first, and one for each of the three deaths
-    assert len({start["pid"] for start in run.starts}) <= min(count_cpus(), len(run.jobs)) + 3
-    assert len(run.starts) == 10
+    # two at first, and one for each of the four deaths
+    assert len({start["pid"] for start in run.starts}) <= min(count_cpus(), len(run.jobs)) + 4
+    assert len(run.starts) == 12
 
 
-def test_a_job_whose_worker_died_continues(run: Run) -> None:
-    said = [values for name, values in run.diary.epochs if name == run.names["dies once"]]
+@pytest.mark.parametrize("title", ["dies once", "terminated once"])
+def test_a_job_whose_worker_died_continues(run: Run, title: str) -> None:
+    said = [values for name, values in run.diary.epochs if name == run.names[title]]
     assert said[-1] == {"epoch": 1, "epochs": 2, "first": 1}
 
 
@@ -121,7 +123,7 @@ def test_ray_leaves_nothing_in_the_results(run: Run) -> None:
 
 def test_this_process_writes_the_same_files(run: Run, tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path)
-    del jobs["dies once"]  # would end this process
+    del jobs["dies once"], jobs["terminated once"]  # would end this process
     execute([*jobs.values()], Resources(), Diary(), local=True, run="trial_stubs:train")
     for job in jobs.values():
         here, there = tmp_path / job.trial.name, run.results / job.trial.name

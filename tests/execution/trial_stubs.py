@@ -40,6 +40,8 @@ def train(trial: Trial, site: Site) -> Iterator[dict[str, float | int]]:
             if act == "die" or (act == "die once" and first == 0):
                 print("last words", file=sys.stderr, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
+            if act == "terminated once" and first == 0:  # as Ray ends workers when a run is stopped
+                os.kill(os.getpid(), signal.SIGTERM)
             if act == "exit":
                 raise SystemExit(3)
             if act == "raise":
