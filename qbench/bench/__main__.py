@@ -99,7 +99,7 @@ def _measured(suite: str, setting: Setting) -> Record:
     torch.set_num_threads(1)
     load, started = os.getloadavg(), time.time()
     outcome: Outcome = importlib.import_module(f"qbench.bench.{suite}").run(setting)
-    facts = describe_environment(setting.device, 1, started, time.time())
+    facts = describe_environment(setting.device, 1, started, time.time(), "")
     machine = dict(facts["machine"], device=facts["device"])  # type: ignore[call-overload]
     del machine["host"]
     return Record(

@@ -10,7 +10,6 @@ from torch.optim import Optimizer
 from qbench.bench.outcome import Setting
 from qbench.datasets.loader import Loader, make_loader
 from qbench.datasets.prepare import Images
-from qbench.errors import UsageError
 from qbench.models.build import build_model
 from qbench.models.convert import initialize
 from qbench.models.evaluation import evaluate
@@ -18,22 +17,17 @@ from qbench.quantizers.contract import Progress
 from qbench.registry import quantizers
 from qbench.study.schema import Bits, Component, Training
 from qbench.study.trial import Trial, TrialData
-from qbench.training.engine import Engine
+from qbench.training.choose_engine import ENGINES, choose_engine
+from qbench.training.engine import Engine, as_given
 from qbench.training.optimizers import make_optimizers, rate_factor, set_learning_rates
 from qbench.training.setup import quantized
 
 __all__ = [
-    "BITS", "ENGINES", "FASTEST", "METHODS", "PRECISIONS", "Case", "Made", "can", "cases",
-    "images_of", "make", "make_engine", "models_of",
+    "BITS", "METHODS", "Case", "Made", "can", "cases", "images_of", "make", "models_of",
 ]  # fmt: skip
 
 METHODS = ("ste", "dorefa", "lsq", "daq", "metaquant", "quantnet", "quantization_networks")
 BITS = ("W1A32", "W4A4")
-ENGINES = ("eager",)
-"""The makes of an engine that :func:`make_engine` knows, the quickest to make first."""
-FASTEST = "eager"
-"""The make whose steps are the quickest on a GPU."""
-PRECISIONS = ("float32",)
 EPOCHS, STEPS = 200, 390
 """The training in whose middle steps are timed: 50,000 images in batches of 128."""
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -79,15 +73,17 @@ class Made:
 
     def step(self) -> None:
         """One step on the same batch, in the middle of training."""
-        self.engine.step(*self.batch, self._at(EPOCHS * STEPS // 2))
+        self.engine.fetch = as_given
+        self.engine.step(self.batch, self._at(EPOCHS * STEPS // 2))
 
     def train_and_evaluate(self) -> tuple[float, float]:
         """An epoch and an evaluation as a trial does them; the losses of both."""
         self.model.train()
+        self.engine.fetch = self.loader.fetch
         total, count = None, 0
-        for number, (images, labels) in enumerate(self.loader.training(0)):
-            loss, _ = self.engine.step(images, labels, self._at(number))
-            total = loss if total is None else total + loss
+        for number, picked in enumerate(self.loader.picks(0)):
+            loss, _ = self.engine.step(picked, self._at(number))
+            total = loss.clone() if total is None else total + loss
             count += 1
         assert total is not None  # an epoch has a batch
         test_loss, _ = evaluate(self.model, self.loader.test())
@@ -157,12 +153,13 @@ def make(
         case: What to build.
         images: What it trains on; at least one batch.
         device: ``cpu`` or ``cuda``.
-        engine: One of ``ENGINES``.
-        precision: One of ``PRECISIONS``.
+        engine: One of :data:`qbench.training.choose_engine.ENGINES`; what a device cannot run is
+            eager there.
+        precision: A recipe's.
     """
     torch.manual_seed(0)
     trial = case.trial()
-    recipe = trial.training
+    recipe = trial.training.model_copy(update={"precision": precision})
     loader = make_loader(
         images, trial.data, batch=recipe.batch, evaluation_batch=recipe.evaluation_batch,
         augmentation=None, seed=0, device=device,
@@ -173,26 +170,6 @@ def make(
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     first = next(iter(loader.plain_training(1)))
     initialize(model, first[0])
-    optimizers = make_optimizers(model, recipe)
-    made = make_engine(model.train(), optimizers, recipe, engine, precision)
-    return Made(trial, model, optimizers, made, loader, first)
-
-
-def make_engine(
-    model: nn.Module,
-    optimizers: list[Optimizer],
-    training: Training,
-    engine: str = "eager",
-    precision: str = "float32",
-) -> Engine:
-    """The engine of a make and a precision.
-
-    Raises:
-        UsageError: There is no such make or precision.
-    """
-    if engine not in ENGINES or precision not in PRECISIONS:
-        raise UsageError(
-            f"the bench has no engine '{engine}' with precision '{precision}'; engines: "
-            f"{', '.join(ENGINES)}; precisions: {', '.join(PRECISIONS)}"
-        )
-    return Engine(model, optimizers, training)
+    optimizers = make_optimizers(model, recipe, fused=device != "cpu")
+    kind = ENGINES[choose_engine(engine, device)]
+    return Made(trial, model, optimizers, kind(model.train(), optimizers, recipe), loader, first)

@@ -82,9 +82,9 @@ def count_step(quantizer: str, bits: Bits, options: Mapping[str, Any]) -> Counts
     optimizers = make_optimizers(model, training)
     engine = Engine(model.train(), optimizers, training)
     middle = _EPOCHS * _STEPS // 2
-    engine.step(images, labels, _at(0))
-    engine.step(images, labels, _at(middle))
-    return count(lambda: engine.step(images, labels, _at(middle + 1)), optimizers)
+    engine.step((images, labels), _at(0))
+    engine.step((images, labels), _at(middle))
+    return count(lambda: engine.step((images, labels), _at(middle + 1)), optimizers)
 
 
 def _network(quantizer: str, bits: Bits, options: Mapping[str, Any]) -> nn.Module:

@@ -17,7 +17,7 @@ import torch
 
 from qbench.bench import input as input_suite
 from qbench.bench import limits, paper_style, step
-from qbench.bench.cases import ENGINES, FASTEST, PRECISIONS, Case, images_of, make
+from qbench.bench.cases import Case, images_of, make
 from qbench.bench.outcome import Cell, Outcome, Setting, Table
 from qbench.bench.timing import measure, watch_of
 from qbench.errors import UsageError
@@ -27,6 +27,9 @@ __all__ = ["GridCell", "grid", "run", "side_by_side"]
 _SECONDS = 400.0
 """After so many no further cell of the grid is begun; what is left takes less than a minute."""
 _EPOCH = 50_000  # images
+_ENGINES = ("eager", "captured", "compiled")  # those that are quick to make first
+_FASTEST = "captured"
+_PRECISIONS = ("float32", "tf32", "bf16")
 _GRID = (("float", "W32A32"), ("ste", "W1A32"), ("daq", "W1A32"), ("daq", "W4A4"))
 
 
@@ -63,7 +66,8 @@ def grid(setting: Setting, until: float) -> list[GridCell]:
     """
     batches, model, side = ((4, 8), "resnet8", 8) if setting.quick else ((128, 512), "resnet20", 32)
     found = []
-    for engine, precision, batch in product(ENGINES, PRECISIONS, batches):
+    engines = _ENGINES[:2] if setting.quick else _ENGINES  # to compile takes half a minute a case
+    for engine, precision, batch in product(engines, _PRECISIONS, batches):
         images = images_of(batch, 1, side)
         for name, bits in _GRID:
             case = Case(name, bits, model, batch)
@@ -125,9 +129,9 @@ def _side_by_side(setting: Setting) -> tuple[Table, float]:
     """Throughput of 1, 2, 4 and 8 trials, and what four bring."""
     case = Case("ste", "W1A32", *(("resnet8", 4) if setting.quick else ("resnet20", 128)))
     counts, steps = ((1, 2), 3) if setting.quick else ((1, 2, 4, 8), 200)
-    found = {count: side_by_side(count, case, setting.device, FASTEST, steps) for count in counts}
+    found = {count: side_by_side(count, case, setting.device, _FASTEST, steps) for count in counts}
     rows = tuple((count, images, images / found[1]) for count, images in found.items())
-    title = f"{case.name} side by side on one device, {FASTEST}"
+    title = f"{case.name} side by side on one device, {_FASTEST}"
     table = Table(title, ("trials", "images/s together", "times one alone"), rows)
     return table, found[min(4, counts[-1])] / found[1]
 
@@ -146,8 +150,7 @@ def run(setting: Setting) -> Outcome:
         )
     parts: list[Callable[[Setting], Outcome]] = [limits.run, step.run, input_suite.run]
     tables = [table for part in parts for table in part(setting).tables]
-    engines = dict.fromkeys((ENGINES[0], FASTEST))
-    trials = [paper_style.run(setting, engine) for engine in engines]
+    trials = [paper_style.run(setting, engine) for engine in ("eager", _FASTEST)]
     tables += [table for found in trials for table in found.tables]
     together, gain = _side_by_side(setting)
     cells = grid(setting, begin + _SECONDS)

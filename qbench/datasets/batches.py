@@ -88,8 +88,12 @@ class Loader(ABC):
             epoch: From 0; each has its own order, crops and flips.
             start: The batch to begin with; those that follow are as in the whole epoch.
         """
+        return (self.fetch(*picked) for picked in self.picks(epoch, start))
+
+    def picks(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """What :meth:`fetch` makes each training batch of, on the device; see :meth:`training`."""
         order = stream(self.seed, "order", epoch).permutation(len(self.train_index))
-        return self._augmented(self.train_index[order], epoch, start)
+        return self._picked(self.train_index[order], epoch, start)
 
     def plain_training(self, count_batches: int) -> Iterator[Batch]:
         """Unaugmented training batches, the same ones whatever the seed, at most an epoch of them.
@@ -123,5 +127,9 @@ class Loader(ABC):
         """Unaugmented batches of ``size``, the last of what remains."""
 
     @abstractmethod
-    def _augmented(self, index: Array, epoch: int, start: int) -> Iterator[Batch]:
-        """The training batches of an epoch whose order is ``index``, from batch ``start``."""
+    def fetch(self, *picked: Tensor) -> Batch:
+        """A training batch of what was picked for it: a pure function of tensors."""
+
+    @abstractmethod
+    def _picked(self, index: Array, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+        """The picks of an epoch whose order is ``index``, from batch ``start``."""

@@ -65,23 +65,31 @@ class ResidentLoader(Loader):
             pixels = images.index_select(0, chosen)
             yield normalise(pixels, self.scale, self.shift), labels[chosen]
 
-    def _augmented(self, index: Array, epoch: int, start: int) -> Iterator[Batch]:
+    def fetch(self, *picked: Tensor) -> Batch:
+        """The batch of ``chosen``, ``offsets`` and ``flips``, gathered on the device."""
         images, labels = self._parts["train"]
+        chosen, offsets, flips = picked
+        pixels = images.index_select(0, chosen)
+        if self.augmentation:
+            pixels = crop_and_flip(pixels, offsets, flips, self._padding)
+        return normalise(pixels, self.scale, self.shift), labels.index_select(0, chosen)
+
+    def _picked(self, index: Array, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         order = torch.from_numpy(index).to(self.device)
-        padding, offsets, flips = self._draw(epoch, len(index))
+        offsets, flips = self._draw(epoch, len(index))
         for step in range(start, self.steps_per_epoch):
             part = slice(step * self.batch, (step + 1) * self.batch)
-            pixels = images.index_select(0, order[part])
-            if self.augmentation:
-                pixels = crop_and_flip(pixels, offsets[part], flips[part], padding)
-            yield normalise(pixels, self.scale, self.shift), labels[order[part]]
+            yield order[part], offsets[part], flips[part]
 
-    def _draw(self, epoch: int, count: int) -> tuple[int, Tensor, Tensor]:
-        """Padding, crop offsets ``[count, 2]`` and flips ``[count]``, as drawn for an epoch."""
-        padding = crop_padding(*self.images.shape[1:]) if "crop" in self.augmentation else 0
+    @property
+    def _padding(self) -> int:
+        return crop_padding(*self.images.shape[1:]) if "crop" in self.augmentation else 0
+
+    def _draw(self, epoch: int, count: int) -> tuple[Tensor, Tensor]:
+        """Crop offsets ``[count, 2]`` and flips ``[count]``, as drawn for an epoch."""
         draw = stream(self.seed, "crop", epoch)
-        offsets = torch.from_numpy(draw.integers(0, 2 * padding + 1, (count, 2)))
+        offsets = torch.from_numpy(draw.integers(0, 2 * self._padding + 1, (count, 2)))
         flips = np.zeros(count, dtype=bool)
         if "flip" in self.augmentation:
             flips = stream(self.seed, "flip", epoch).integers(0, 2, count, dtype=bool)
-        return padding, offsets.to(self.device), torch.from_numpy(flips).to(self.device)
+        return offsets.to(self.device), torch.from_numpy(flips).to(self.device)

@@ -34,7 +34,12 @@ class StreamedLoader(Loader):
         keys = [(0, index[first : first + size]) for first in range(0, len(index), size)]
         return self._decode(part, keys, augmentation=())
 
-    def _augmented(self, index: Array, epoch: int, start: int) -> Iterator[Batch]:
+    def fetch(self, *picked: Tensor) -> Batch:
+        """The images and labels themselves, which the workers have made."""
+        images, labels = picked
+        return images, labels
+
+    def _picked(self, index: Array, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         firsts = range(start * self.batch, self.steps_per_epoch * self.batch, self.batch)
         keys = [(epoch, index[first : first + self.batch]) for first in firsts]
         return self._decode("train", keys, self.augmentation)

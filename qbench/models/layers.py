@@ -6,6 +6,7 @@ forward, ``"deployed"`` their codes and codebooks, and the two mixed forms serve
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from qbench.quantizers.contract import Quantizer
@@ -33,8 +34,7 @@ class QuantLayer(nn.Module):
             return self.weight
         if self.mode in ("deployed", "deployed_weight"):
             return self.weight_quantizer.deployed(self.weight)
-        value: Tensor = self.weight_quantizer(self.weight)
-        return value
+        return _in_float32(self.weight_quantizer, self.weight)
 
     def quantized_input(self, x: Tensor) -> Tensor:
         """The input that this mode computes with."""
@@ -42,8 +42,17 @@ class QuantLayer(nn.Module):
             return x
         if self.mode in ("deployed", "deployed_activation"):
             return self.activation_quantizer.deployed(x)
-        value: Tensor = self.activation_quantizer(x)
-        return value
+        return _in_float32(self.activation_quantizer, x)
+
+
+def _in_float32(quantizer: Quantizer, x: Tensor) -> Tensor:
+    """The quantizer's training value, in float32 where the network around it is not."""
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            rounded: Tensor = quantizer(x.float())
+            return rounded
+    value: Tensor = quantizer(x)
+    return value
 
 
 class QuantConv2d(QuantLayer, nn.Conv2d):

@@ -9,7 +9,7 @@ A training step calls, in this order: ``set_progress``, ``forward``, loss plus `
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -111,6 +111,15 @@ class Quantizer(nn.Module, ABC):
     def levels(self) -> int:
         """How many values the deployed tensor can take (a channel); not always ``2**bit_width``."""
         return int(2**self.bit_width)
+
+    @property
+    def structure(self) -> Hashable:
+        """The Python values that the way through ``forward`` and the hooks depends on.
+
+        A step that was recorded with one value is recorded anew with another; so it must not change
+        often. Tensors that ``set_progress`` fills are no part of it.
+        """
+        return None
 
     @property
     def channel_axis(self) -> int:

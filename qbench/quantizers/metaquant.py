@@ -1,6 +1,6 @@
 """MetaQuant: a small trained network turns the gradient of the quantized weight into a step."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal, Self
 
 import torch
@@ -107,6 +107,11 @@ class MetaQuant(Quantizer):
         self.first = progress.step == 0
         if self.leads:
             self.network.rate.fill_(progress.learning_rate)
+
+    @property
+    def structure(self) -> Hashable:
+        """Whether an estimate has been made yet."""
+        return self.first
 
     @property
     def gain(self) -> Tensor:

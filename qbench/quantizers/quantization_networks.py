@@ -1,6 +1,6 @@
 """Quantization Networks: a staircase of sigmoids that hardens while it trains."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal, Self
 
 import torch
@@ -93,6 +93,11 @@ class QuantizationNetworks(Quantizer):
     def levels(self) -> int:
         """2, 3, 5 or 7, or ``2^k - 1``, of weights; ``2^k`` of activations."""
         return len(self.steps) + 1
+
+    @property
+    def structure(self) -> Hashable:
+        """The phase, and how many thresholds are evaluated for a value."""
+        return self.phase, self.nearest
 
     @classmethod
     def connect(cls, quantizers: Sequence[Self]) -> None:

@@ -127,7 +127,9 @@ class Training(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_gradient: PositiveFloat | None = None
     """The largest 2-norm of all gradients together."""
-    precision: Literal["float32"] = "float32"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Of the network in training; weights, quantizers and evaluation are float32 in each. ``tf32``:
+    a GPU multiplies with 10 bits of mantissa; ``bf16``: the network computes in bfloat16."""
     reestimation_batches: NonNegativeInt = 20
     """Training batches for re-estimating batch-norm statistics with deployed weights; 0: none."""
 
@@ -236,7 +238,7 @@ class DiagnosticsSettings(Settings):
 
 
 class Resources(Settings):
-    """What a trial asks for; none of it changes a number on one kind of device."""
+    """What a trial asks for; on one kind of device none of it changes more than rounding."""
 
     cpus: PositiveInt = 1
     """Cores, and threads, of a trial."""
@@ -244,6 +246,8 @@ class Resources(Settings):
     """GPUs of a trial; a fraction lets several share one. 0 trains on the CPU."""
     retries: NonNegativeInt = 1
     """How often a trial whose worker died is started again."""
+    engine: Literal["auto", "eager", "compiled", "captured"] = "auto"
+    """How a step is run; ``auto`` takes what pays on the device for the length of the run."""
     checkpoint_seconds: PositiveFloat = 60.0
     """At most so much work of a trial is lost when it is cut off."""
 

@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from qbench.models.layers import quantized_layers
 from qbench.quantizers.contract import Progress
+from qbench.training.engine import Engine, as_given
 from qbench.training.operators import count
 from qbench.training.optimizers import quantizers_of
 from qbench.training.setup import Experiment
@@ -76,10 +77,11 @@ def _step(experiment: Experiment, epochs: int) -> dict[str, int | None]:
         total_epochs=epochs,
         learning_rate=engine.training.optimizer.learning_rate / 2,
     )
-    images, labels = next(iter(loader.plain_training(1)))
+    batch = next(iter(loader.plain_training(1)))
+    engine.fetch = as_given  # input is not counted
     model.train()
     try:
-        counts = count(lambda: engine.step(images, labels, middle), experiment.optimizers)
+        counts = count(lambda: Engine.step(engine, batch, middle), experiment.optimizers)
     except Exception:  # whatever a plug-in's operators raise when watched: the results are whole
         return {"kernels": None, "host_syncs": None}
     return {"kernels": counts.kernels, "host_syncs": counts.host_syncs}

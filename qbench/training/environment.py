@@ -21,7 +21,7 @@ LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
 
 
 def describe_environment(
-    device: str, threads: int, started: float, finished: float
+    device: str, threads: int, started: float, finished: float, engine: str
 ) -> dict[str, object]:
     """The facts for ``environment.json``; times are Unix seconds.
 
@@ -43,7 +43,7 @@ def describe_environment(
         },
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "threads": threads,
-        "engine": "eager",
+        "engine": engine,
         "peak_memory_bytes": int(peak),
         "peak_memory_is_own": on_gpu or os.access(CLEAR, os.W_OK),
         "started": started,

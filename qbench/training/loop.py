@@ -25,6 +25,7 @@ from qbench.study.trial import Trial
 from qbench.training.checkpoint import State, load_checkpoint, save_checkpoint
 from qbench.training.clock import PhaseClock
 from qbench.training.cost import training_cost
+from qbench.training.environment import describe_environment
 from qbench.training.optimizers import rate_factor, set_learning_rates
 from qbench.training.setup import (
     float_network,
@@ -67,6 +68,7 @@ class Run:
     def __init__(self, trial: Trial, site: Site) -> None:
         """Build the network, and go to where the last checkpoint stands."""
         self.trial, self.site, self.clock = trial, site, PhaseClock()
+        self.started = time.time()
         self.folder, self.code = TrialFolder(site.results, trial.name), fingerprint(trial)
         with self.clock.phase("setup"):
             self.experiment = prepare_experiment(trial, site)
@@ -91,11 +93,11 @@ class Run:
             self.experiment.model.train()
             if state.batch == 0:
                 self._watch(watched)
-            for images, labels in loader.training(state.epoch, state.batch):
-                loss, correct = engine.step(images, labels, self._progress())
-                state.loss_sum = state.loss_sum + loss * len(labels)
+            for picked in loader.picks(state.epoch, state.batch):
+                loss, correct = engine.step(picked, self._progress())
+                state.loss_sum = state.loss_sum + loss * len(picked[-1])
                 state.correct = state.correct + correct
-                state.images += len(labels)
+                state.images += len(picked[-1])
                 state.batch += 1
                 self._watch(watched)
                 if time.monotonic() - self.saved_at > self.site.checkpoint_seconds:
@@ -139,7 +141,13 @@ class Run:
             self.folder.write_json("audit.json", report)
         state.seconds.extend(self.clock.take(state.epoch))
         self._write_tables()
+        self._write_environment()
         return state.history[first_row:]
+
+    def _write_environment(self) -> None:
+        site, engine = self.site, self.experiment.engine.name
+        facts = describe_environment(site.device, site.threads, self.started, time.time(), engine)
+        self.folder.write_json("environment.json", facts)
 
     def save(self) -> None:
         """Write the checkpoint, then the tables up to it, so that they never run ahead of it."""

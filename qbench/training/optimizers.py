@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from qbench.models.layers import quantized_layers
@@ -12,7 +12,9 @@ from qbench.quantizers.contract import Quantizer
 from qbench.study.schema import Optimizer as OptimizerSettings
 from qbench.study.schema import Schedule, Training
 
-__all__ = ["make_optimizers", "quantizers_of", "rate_factor", "set_learning_rates"]
+__all__ = [
+    "make_optimizers", "quantizers_of", "rate_factor", "rates_on_device", "set_learning_rates",
+]  # fmt: skip
 
 
 def quantizers_of(model: nn.Module) -> Iterator[tuple[Quantizer, nn.Parameter | None]]:
@@ -25,11 +27,18 @@ def quantizers_of(model: nn.Module) -> Iterator[tuple[Quantizer, nn.Parameter | 
             yield layer.weight_quantizer, weight if isinstance(weight, nn.Parameter) else None
 
 
-def make_optimizers(model: nn.Module, training: Training) -> list[Optimizer]:
+def make_optimizers(
+    model: nn.Module, training: Training, *, fused: bool = False
+) -> list[Optimizer]:
     """One optimizer for the recipe, and one for each other kind that a quantizer asks for.
 
     Weight decay reaches matrices and convolution kernels only: batch-norm parameters and biases
     have none, and a quantizer says what its own parameters have.
+
+    Args:
+        model: With its quantized layers.
+        training: The recipe.
+        fused: One kernel an optimizer and step, as a GPU wants it and a recorded step needs it.
     """
     recipe = training.optimizer
     own: dict[str, list[dict[str, object]]] = {recipe.name: []}
@@ -59,7 +68,7 @@ def make_optimizers(model: nn.Module, training: Training) -> list[Optimizer]:
     own[recipe.name] = [
         group | {"lr": recipe.learning_rate, "scheduled": True} for group in groups
     ] + own[recipe.name]
-    made = [_optimizer(name, groups, recipe) for name, groups in own.items()]
+    made = [_optimizer(name, groups, recipe, fused or None) for name, groups in own.items()]
     for optimizer in made:
         for made_group in optimizer.param_groups:
             made_group["first_lr"] = made_group["lr"]
@@ -67,14 +76,16 @@ def make_optimizers(model: nn.Module, training: Training) -> list[Optimizer]:
 
 
 def _optimizer(
-    name: str, groups: list[dict[str, object]], recipe: OptimizerSettings
+    name: str, groups: list[dict[str, object]], recipe: OptimizerSettings, fused: bool | None
 ) -> torch.optim.Optimizer:
     groups = [group for group in groups if group["params"]]
     if name == "sgd":
         momentum = recipe.momentum if recipe.name == "sgd" else 0.9
-        return SGD(groups, lr=recipe.learning_rate, momentum=momentum, nesterov=recipe.nesterov)
+        return SGD(groups, recipe.learning_rate, momentum, nesterov=recipe.nesterov, fused=fused)
     kind: type[Adam] = {"adam": Adam, "adamw": AdamW}[name]
-    return kind(groups, lr=recipe.learning_rate, betas=recipe.betas)
+    return kind(
+        groups, lr=recipe.learning_rate, betas=recipe.betas, fused=fused, capturable=bool(fused)
+    )
 
 
 def rate_factor(schedule: Schedule, epoch: float, epochs: int) -> float:
@@ -100,4 +111,17 @@ def set_learning_rates(optimizers: list[Optimizer], factor: float) -> None:
     """Give every scheduled group its rate for the coming step."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["first_lr"] * (factor if group["scheduled"] else 1.0)
+            rate = group["first_lr"] * (factor if group["scheduled"] else 1.0)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+def rates_on_device(optimizers: list[Optimizer], device: torch.device) -> None:
+    """Keep learning rates in tensors, which a recorded step reads anew each time."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            rate = group["lr"]
+            if not isinstance(rate, Tensor) or rate.device != device:
+                group["lr"] = torch.tensor(float(rate), device=device)

@@ -1,6 +1,5 @@
 """Running a trial to its end, whatever happens: a result, or the reason why there is none."""
 
-import time
 import traceback
 from collections.abc import Iterator
 
@@ -9,8 +8,9 @@ import torch
 from qbench.registry import load_plugin
 from qbench.store import Failure, TrialFolder
 from qbench.study.trial import Trial
-from qbench.training.environment import describe_environment, reset_peak_memory
+from qbench.training.environment import reset_peak_memory
 from qbench.training.loop import DivergedError, train
+from qbench.training.precision import set_products
 from qbench.training.setup import StartError
 from qbench.training.site import Site
 
@@ -27,7 +27,7 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
     Yields:
         After each epoch ``{"epoch": …, "epochs": …}`` with the epoch's values by name.
     """
-    folder, started = TrialFolder(site.results, trial.name), time.time()
+    folder = TrialFolder(site.results, trial.name)
     (folder.path / "failed.json").unlink(missing_ok=True)
     try:
         for plugin in site.plugins:
@@ -37,8 +37,6 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
             values: dict[str, float] = {row.name: row.value for row in rows}
             epoch = rows[-1].epoch if rows else 0
             yield {"epoch": epoch, "epochs": trial.training.epochs} | values
-        facts = describe_environment(site.device, site.threads, started, time.time())
-        folder.write_json("environment.json", facts)
         folder.finish()
     except Exception as error:  # whatever a plug-in raises: the study goes on, the reason is kept
         folder.fail(_explain(error))
@@ -47,6 +45,7 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
 def _set_process(site: Site) -> None:
     torch.set_num_threads(site.threads)
     torch.backends.cudnn.benchmark = False
+    set_products("ieee")  # torch's convolutions have TF32 by default; the recipe may ask for it
     reset_peak_memory(site.device)
 
 

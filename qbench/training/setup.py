@@ -18,6 +18,7 @@ from qbench.registry import quantizers
 from qbench.store import TrialFolder
 from qbench.study.schema import Component
 from qbench.study.trial import Trial
+from qbench.training.choose_engine import ENGINES, choose_engine
 from qbench.training.engine import Engine
 from qbench.training.optimizers import make_optimizers
 from qbench.training.site import Site
@@ -71,9 +72,12 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
     model = placed(quantized(model, trial), site)
     first, _ = next(iter(loader.plain_training(1)))
     initialize(model, first)
-    optimizers = make_optimizers(model, training)
+    on_gpu = site.device.startswith("cuda")
+    optimizers = make_optimizers(model, training, fused=on_gpu)
     torch.manual_seed(torch_seed(trial, "quantizers"))
-    return Experiment(model, optimizers, Engine(model, optimizers, training), loader)
+    kind = ENGINES[choose_engine(site.engine, site.device)]
+    engine = kind(model, optimizers, training, loader.fetch)
+    return Experiment(model, optimizers, engine, loader)
 
 
 def placed(model: nn.Module, site: Site) -> nn.Module:

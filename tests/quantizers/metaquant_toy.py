@@ -70,7 +70,7 @@ def run(
             step_of = layer.weight_quantizer.step
             points.append(step_of.point(layer.weight).detach().clone())
         progress = Progress(step, 100, step, 100, learning_rate=rate)
-        loss, _ = engine.step(x, y, progress)
+        loss, _ = engine.step((x, y), progress)
         phi = [parameter.detach().clone() for parameter in meta_of(model).parameters()]
         yield points, phi, loss.item()
 

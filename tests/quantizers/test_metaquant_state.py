@@ -104,6 +104,6 @@ def test_a_meta_rate_of_zero_freezes_the_network() -> None:
     engine = Engine(model, make_optimizers(model, Training()), Training())
     start = model[0].weight.detach().clone()
     for step, (x, y) in enumerate(batches(3)):
-        engine.step(x, y, Progress(step, 3, 0, 1, learning_rate=0.1))
+        engine.step((x, y), Progress(step, 3, 0, 1, learning_rate=0.1))
     assert float(model[0].weight_quantizer.gain) == 1.0
     assert not torch.equal(model[0].weight, start)

@@ -278,7 +278,7 @@ def test_qn10_the_deployed_network() -> None:
     before = {name: part.clone() for name, part in model.state_dict().items()}
     engine = engine_for(model)
     for step in range(2):
-        engine.step(images, labels, Progress(step, 100, 0, 10, 0.01))
+        engine.step((images, labels), Progress(step, 100, 0, 10, 0.01))
     after = {name: part.clone() for name, part in model.state_dict().items()}
     tensors = freeze(model)
     assert "conv1.weight" in tensors  # first and last stay float
@@ -329,7 +329,7 @@ def test_qn13_the_loss_falls_at_a_fixed_temperature() -> None:
     """QN13: a small network, T = 5 throughout."""
     model, images, labels = network(1, 32)
     engine = engine_for(model)
-    losses = [engine.step(images, labels, at(0))[0].item() for _ in range(15)]
+    losses = [engine.step((images, labels), at(0))[0].item() for _ in range(15)]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -466,7 +466,7 @@ def test_phases_train_weights_then_activations_then_both() -> None:
         before = [
             (layer.weight.clone(), layer.activation_quantizer.beta.clone()) for layer in layers
         ]
-        engine.step(images, labels, at(epoch, epochs=10))
+        engine.step((images, labels), at(epoch, epochs=10))
         return (
             any(
                 not torch.equal(w, layer.weight)
@@ -504,7 +504,7 @@ def test_weights_alone_have_no_phases() -> None:
     model, images, labels = network(2, 32, phases=True)
     layer = of_targets(model)[0]
     before = layer.weight.clone()
-    engine_for(model).step(images, labels, at(5, epochs=10))  # would stand still in phase 2
+    engine_for(model).step((images, labels), at(5, epochs=10))  # would stand still in phase 2
     assert not torch.equal(before, layer.weight)
 
 

@@ -54,7 +54,7 @@ def trained(**options: object) -> nn.Module:
         factor = rate_factor(RECIPE.schedule, step / STEPS, 1)
         set_learning_rates(optimizers, factor)
         pick = torch.randint(0, len(x), (64,))
-        engine.step(x[pick], y[pick], Progress(step, STEPS, 0, 1, 0.02 * factor))
+        engine.step((x[pick], y[pick]), Progress(step, STEPS, 0, 1, 0.02 * factor))
     engine.set_progress(Progress.end())
     return network.eval()
 

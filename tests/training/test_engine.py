@@ -68,7 +68,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 def test_the_hooks_are_called_in_the_order_of_the_contract() -> None:
     made = engine()
-    made.step(*batch(), PROGRESS)
+    made.step(batch(), PROGRESS)
     order = ["set_progress", "forward", "penalty", "after_backward", "after_step"]
     assert Witness.calls == order
 
@@ -81,7 +81,7 @@ def test_a_step_is_plain_gradient_descent_on_loss_and_penalties() -> None:
     logits = images.flatten(1) @ before.T + layer.bias.detach()
     wrong = logits.softmax(1) - torch.eye(3)[labels]
     gradient = wrong.T @ images.flatten(1) / 6 + 0.1  # the penalty 0.1 * sum(w) adds 0.1
-    loss, correct = made.step(images, labels, PROGRESS)
+    loss, correct = made.step((images, labels), PROGRESS)
     assert torch.allclose(layer.weight, before - 0.5 * gradient, atol=1e-6)
     expected = -logits.log_softmax(1)[torch.arange(6), labels].mean()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)  # without the penalty
@@ -92,16 +92,16 @@ def test_an_activation_penalty_reaches_the_loss() -> None:
     images, labels = batch()
     images.requires_grad_()
     made = engine(penalty=2.0, activations=True)
-    made.step(images, labels, PROGRESS)
+    made.step((images, labels), PROGRESS)
     with_penalty = images.grad.clone()
     images.grad = None
-    engine(penalty=0.0, activations=True).step(images, labels, PROGRESS)
+    engine(penalty=0.0, activations=True).step((images, labels), PROGRESS)
     assert torch.allclose(with_penalty - images.grad, torch.full_like(images, 2.0), atol=1e-5)
 
 
 def test_gradients_are_clipped_together() -> None:
     made = engine(PLAIN.model_copy(update={"clip_gradient": 1e-3}))
     before = [parameter.detach().clone() for parameter in made.model.parameters()]
-    made.step(*batch(), PROGRESS)
+    made.step(batch(), PROGRESS)
     moved = [(p - b) / 0.5 for p, b in zip(made.model.parameters(), before, strict=True)]
     assert torch.cat([m.flatten() for m in moved]).norm().item() == pytest.approx(1e-3, rel=1e-2)

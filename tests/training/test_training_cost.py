@@ -128,9 +128,9 @@ def test_a_step_that_cannot_be_watched_costs_no_result(
 )
 def test_the_peak_memory_is_the_trials_own() -> None:
     large = torch.ones(2**26)  # 256 MiB, all of it written
-    before = describe_environment("cpu", 1, 0.0, 1.0)["peak_memory_bytes"]
+    before = describe_environment("cpu", 1, 0.0, 1.0, "eager")["peak_memory_bytes"]
     del large
     reset_peak_memory("cpu")
-    facts = describe_environment("cpu", 1, 0.0, 1.0)
+    facts = describe_environment("cpu", 1, 0.0, 1.0, "eager")
     assert facts["peak_memory_bytes"] < before - 2**27
     assert facts["peak_memory_is_own"] is True
