@@ -4,6 +4,9 @@
 ``occupancy``  trials of about 30 s on two cores through Ray, tracked: from the start of the first
                to the end of the last, over the sum of their training and evaluation divided by
                the cores. 1 means that both cores train all the time.
+the rest       an empty trial through Ray (:mod:`qbench.bench.harness_ray`), a logged metric
+               (:mod:`qbench.bench.harness_tracking`), a report over 2,000 trials
+               (:mod:`qbench.bench.harness_report`).
 """
 
 import json
@@ -12,12 +15,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qbench.bench import harness_ray, harness_report, harness_tracking
 from qbench.bench.launch import launch, write_study
 from qbench.bench.outcome import Outcome, Setting, Table
 
 __all__ = ["Span", "occupancy", "read_spans", "run"]
 
 _CORES = 2
+_PARTS = (harness_ray.rows, harness_tracking.rows, harness_report.rows)
 _WORK = ("train", "validate", "test")
 """The phases of a trial that are no harness."""
 
@@ -86,6 +91,7 @@ def run(setting: Setting) -> Outcome:
         folder = Path(name)
         planned, plan_seconds = _plan(folder, setting)
         spans, seconds = _trials(folder, setting)
+        others = [row for part in _PARTS for row in part(folder, setting)]
     ratio = occupancy(spans, _CORES)
     work = sum(span.work for span in spans)
     rows = (
@@ -93,5 +99,6 @@ def run(setting: Setting) -> Outcome:
         (f"{len(spans)} trials, the whole command", seconds, "s"),
         ("their training and evaluation, mean", work / len(spans), "s a trial"),
         ("from first start to last end, over half of all training and evaluation", ratio, "x"),
+        *others,
     )
     return Outcome((Table("Harness", ("what", "value", "unit"), rows),), {"occupancy": ratio})

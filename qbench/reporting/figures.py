@@ -6,6 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure as Drawing
 
 from qbench.reporting.compare import Comparison
@@ -121,7 +124,14 @@ def _file_name(kind: str, pair: Pair | tuple[()], used: set[str]) -> str:
 
 
 def _save(drawing: Drawing, path: Path) -> None:
+    """Write both files; ``savefig`` would draw everything once more for each, to lay it out."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.savefig(path.with_suffix(".png"), metadata={"Software": None})
-    drawing.set_layout_engine("none")  # as it was laid out for the first file; laying out is slow
-    drawing.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None, "Producer": None})
+    drawing.dpi = rcParams["savefig.dpi"]
+    raster = FigureCanvasAgg(drawing)
+    raster.print_png(  # type: ignore[no-untyped-call]
+        path.with_suffix(".png"), metadata={"Software": None}
+    )
+    drawing.set_layout_engine("none")  # as it was laid out for the first file
+    undated = {"CreationDate": None, "Producer": None}
+    canvas = FigureCanvasPdf(drawing)
+    canvas.print_pdf(path.with_suffix(".pdf"), metadata=undated)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ import torch
 
 import qbench
 
-__all__ = ["describe_environment", "reset_peak_memory"]
+__all__ = ["describe_environment", "peak_memory", "reset_peak_memory"]
 
 CLEAR = Path("/proc/self/clear_refs")
 """Of Linux: writing 5 here lets a process's peak start anew."""
@@ -30,7 +30,6 @@ def describe_environment(
     whether it could start anew, so that a worker's earlier trials are not in it.
     """
     on_gpu = device.startswith("cuda")
-    peak = torch.cuda.max_memory_allocated(device) if on_gpu else _peak_of_process()
     return {
         "versions": _versions(),
         "commit": _commit(),
@@ -44,7 +43,7 @@ def describe_environment(
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "threads": threads,
         "engine": engine,
-        "peak_memory_bytes": int(peak),
+        "peak_memory_bytes": peak_memory(device),
         "peak_memory_is_own": on_gpu or os.access(CLEAR, os.W_OK),
         "started": started,
         "finished": finished,
@@ -58,6 +57,13 @@ def reset_peak_memory(device: str) -> None:
     else:
         with suppress(OSError):  # only Linux can
             CLEAR.write_text("5")
+
+
+def peak_memory(device: str) -> int:
+    """Bytes at the peak since it was reset; see :func:`describe_environment`."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.max_memory_allocated(device))
+    return _peak_of_process()
 
 
 def _peak_of_process() -> int:

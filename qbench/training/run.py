@@ -8,7 +8,7 @@ import torch
 from qbench.registry import load_plugin
 from qbench.store import Failure, TrialFolder
 from qbench.study.trial import Trial
-from qbench.training.environment import reset_peak_memory
+from qbench.training.environment import peak_memory, reset_peak_memory
 from qbench.training.loop import DivergedError, train
 from qbench.training.precision import set_products
 from qbench.training.setup import StartError
@@ -39,7 +39,7 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
             yield {"epoch": epoch, "epochs": trial.training.epochs} | values
         folder.finish()
     except Exception as error:  # whatever a plug-in raises: the study goes on, the reason is kept
-        folder.fail(_explain(error))
+        folder.fail(_explain(error, site.device))
 
 
 def _set_process(site: Site) -> None:
@@ -49,7 +49,7 @@ def _set_process(site: Site) -> None:
     reset_peak_memory(site.device)
 
 
-def _explain(error: Exception) -> Failure:
+def _explain(error: Exception, device: str) -> Failure:
     text = str(error) or type(error).__name__
     details = "".join(traceback.format_exception(error))
     if isinstance(error, DivergedError):
@@ -57,6 +57,9 @@ def _explain(error: Exception) -> Failure:
     if isinstance(error, StartError):
         return Failure("start failed", text)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        advice = "; make training.batch smaller, or give the trial a larger share of the device"
-        return Failure("out of memory", text.splitlines()[0] + advice, details)
+        message = (
+            f"{text.splitlines()[0]}; the trial held {peak_memory(device) / 2**30:.1f} GiB at its "
+            "peak; make training.batch smaller, or give the trial a larger share of the device"
+        )
+        return Failure("out of memory", message, details)
     return Failure("error", f"{type(error).__name__}: {text.splitlines()[0]}", details)

@@ -105,3 +105,32 @@ def test_gradients_are_clipped_together() -> None:
     made.step(batch(), PROGRESS)
     moved = [(p - b) / 0.5 for p, b in zip(made.model.parameters(), before, strict=True)]
     assert torch.cat([m.flatten() for m in moved]).norm().item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_in_bf16_only_the_network_between_quantizers_computes_in_bfloat16() -> None:
+    seen: dict[str, list[torch.dtype]] = {"quantizer": [], "layer": []}
+    made = engine(PLAIN.model_copy(update={"precision": "bf16"}), activations=True)
+    exact = engine(activations=True)
+    for layer in quantized_layers(made.model).values():
+        layer.register_forward_hook(lambda _, __, result: seen["layer"].append(result.dtype))
+        for quantizer in (layer.weight_quantizer, layer.activation_quantizer):
+            quantizer.register_forward_hook(
+                lambda _, given, result: seen["quantizer"].extend((given[0].dtype, result.dtype))
+            )
+    loss, _ = made.step(batch(), PROGRESS)
+    assert seen == {"quantizer": [torch.float32] * 4, "layer": [torch.bfloat16]}
+    assert loss.dtype == torch.float32
+    assert {parameter.dtype for parameter in made.model.parameters()} == {torch.float32}
+    assert loss.item() == pytest.approx(exact.step(batch(), PROGRESS)[0].item(), rel=1e-2)
+
+
+def test_tf32_is_on_in_steps_alone() -> None:
+    during = []
+    made = engine(PLAIN.model_copy(update={"precision": "tf32"}))
+    made.model.register_forward_hook(
+        lambda *_: during.append(torch.backends.cuda.matmul.fp32_precision)
+    )
+    before = torch.backends.cuda.matmul.fp32_precision
+    made.step(batch(), PROGRESS)
+    assert during == ["tf32"]
+    assert torch.backends.cuda.matmul.fp32_precision == before

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,6 +236,9 @@ def test_whatever_a_method_raises_is_recorded(
         folder = finish(make_trial(), site)
     assert folder.failure().reason == reason
     assert "Traceback" in folder.failure().details
+    if reason == "out of memory":
+        assert re.search(r"held \d+\.\d GiB at its peak", folder.failure().message)
+        assert "training.batch" in folder.failure().message
     assert finish(make_trial(), site).status() == "done"  # and a failed one can be run again
     assert not (folder.path / "failed.json").exists()
 
