@@ -50,7 +50,7 @@ SLOW_FORMS: tuple[Component, ...] = (
     Component(name="quantization_networks", options={"temperature_rate": 0.01}),
 )
 """Options under which a method's closed or shortened form does not hold, and other costly ones."""
-HEADS = ("quantizer", "options", "bits", "kernels", "own", "MB", "own MB", "host syncs")
+HEADS = ("quantizer", "options", "bits", "kernels", "own", "MB", "own MB", "host syncs", "MFLOP")
 _EPOCHS, _STEPS = 200, 390  # of a training on 50,000 images in batches of 128
 
 
@@ -174,6 +174,7 @@ def _lines(counted: Sequence[Row]) -> list[tuple[str | int, ...]]:
             row.quantizer, row.options, row.bits, row.counts.kernels,
             row.counts.kernels - plain.kernels, f"{row.counts.bytes / 1e6:.1f}",
             f"{(row.counts.bytes - plain.bytes) / 1e6:.1f}", row.counts.host_syncs,
+            f"{row.counts.flops / 1e6:.1f}",
         )
         for row in counted
     ]  # fmt: skip

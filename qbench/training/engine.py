@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from qbench.diagnostics.precision import products_in
 from qbench.models.layers import quantized_layers
 from qbench.quantizers.contract import Progress, Quantizer
 from qbench.study.schema import Training
 from qbench.training.optimizers import quantizers_of
-from qbench.training.precision import products_in
 
 __all__ = ["Engine", "Fetch", "Inputs", "Outcome", "as_given"]
 
@@ -127,10 +127,11 @@ class Engine:
         return loss.detach(), correct
 
     def _forward(self, images: Tensor) -> Tensor:
-        """The network's float32 logits, in the recipe's precision."""
-        kind, half = images.device.type, self.training.precision == "bf16"
-        with torch.autocast(kind, dtype=torch.bfloat16, enabled=half):
-            logits: Tensor = self._network(images)
+        """The network's logits, in the recipe's precision."""
+        if self.training.precision != "bf16":
+            return self._network(images)
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            logits = self._network(images)
         return logits.float()
 
     def _network(self, images: Tensor) -> Tensor:

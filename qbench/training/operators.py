@@ -13,6 +13,8 @@
                 values, which a GPU copies while the host waits; and reads that are no operator on
                 the CPU: ``.cpu()``, ``.numpy()``, ``.tolist()``. Not: waits inside an operator, and
                 ``.to(device)``, which is nothing where all is on the CPU.
+``flops``       of convolutions and matrix products, forward and backward, by torch's own formulas:
+                two for a product that is added. Nothing else: what is elementwise is bytes.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["Counts", "count"]
 
@@ -39,6 +42,8 @@ class Counts:
     """Bytes of the tensors that they take and return."""
     host_syncs: int
     """Times that the host waits for the device."""
+    flops: int
+    """Floating-point operations of convolutions and matrix products."""
 
 
 class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -116,6 +121,7 @@ def count(step: Callable[[], object], optimizers: Sequence[Optimizer] = ()) -> C
     """
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     operators = _Operators({_address(state["step"]) for state in states if "step" in state})
-    with _Reads() as reads, operators:
+    with _Reads() as reads, FlopCounterMode(display=False) as products, operators:
         step()
-    return Counts(operators.kernels, operators.bytes, operators.host_syncs + reads.host_syncs)
+    syncs = operators.host_syncs + reads.host_syncs
+    return Counts(operators.kernels, operators.bytes, syncs, products.get_total_flops())

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import torch
 
+from qbench.diagnostics.precision import products_in
 from qbench.registry import load_plugin
 from qbench.store import Failure, TrialFolder
 from qbench.study.trial import Trial
 from qbench.training.environment import peak_memory, reset_peak_memory
 from qbench.training.loop import DivergedError, train
-from qbench.training.precision import set_products
 from qbench.training.setup import StartError
 from qbench.training.site import Site
 
@@ -33,10 +33,11 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
         for plugin in site.plugins:
             load_plugin(plugin)
         _set_process(site)
-        for rows in train(trial, site):
-            values: dict[str, float] = {row.name: row.value for row in rows}
-            epoch = rows[-1].epoch if rows else 0
-            yield {"epoch": epoch, "epochs": trial.training.epochs} | values
+        with products_in("ieee"):  # torch's convolutions have TF32 by default
+            for rows in train(trial, site):
+                values: dict[str, float] = {row.name: row.value for row in rows}
+                epoch = rows[-1].epoch if rows else 0
+                yield {"epoch": epoch, "epochs": trial.training.epochs} | values
         folder.finish()
     except Exception as error:  # whatever a plug-in raises: the study goes on, the reason is kept
         folder.fail(_explain(error, site.device))
@@ -45,7 +46,6 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
 def _set_process(site: Site) -> None:
     torch.set_num_threads(site.threads)
     torch.backends.cudnn.benchmark = False
-    set_products("ieee")  # torch's convolutions have TF32 by default; the recipe may ask for it
     reset_peak_memory(site.device)
 
 

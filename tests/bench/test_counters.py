@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from qbench.bench.counters import FILE, count_step, read_rows, rows
+from qbench.bench.counters import BATCH, FILE, count_step, read_rows, rows
 from qbench.study.schema import Bits, Component, options_text
 from qbench.training.operators import Counts, count
 
@@ -60,6 +60,7 @@ def test_no_method_costs_less_than_the_float_step() -> None:
     for counts in PINNED.values():
         assert counts.kernels >= plain.kernels
         assert counts.bytes >= plain.bytes
+        assert counts.flops >= plain.flops
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,17 @@ def test_no_method_costs_less_than_the_float_step() -> None:
 def test_kernels_and_bytes_are_those_on_paper(
     step: Callable[[], object], kernels: int, size: int
 ) -> None:
-    assert count(step) == Counts(kernels, size, host_syncs=0)
+    assert count(step) == Counts(kernels, size, host_syncs=0, flops=0)
+
+
+def test_the_float_step_of_resnet20_is_that_on_paper() -> None:
+    first, widths = 3 * 16 * 9 * 32**2, ((16, 16, 32), (16, 32, 16), (32, 64, 8))
+    products = first + 64 * 10
+    for inputs, outputs, side in widths:
+        products += (inputs + 5 * outputs) * outputs * 9 * side**2
+    # forward, and two products of that size backward; but no gradient of the images
+    assert PINNED["float", "", "W32A32"].flops == 2 * BATCH * (3 * products - first)
+    assert count(lambda: X @ X.T).flops == 2 * 3 * 4 * 3
 
 
 def test_the_backward_is_counted_too() -> None:

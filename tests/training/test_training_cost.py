@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from qbench.quantizers.contract import Progress
 from qbench.store import TrialFolder
 from qbench.study.schema import DiagnosticsSettings
 from qbench.study.trial import Trial
 from qbench.training.cost import added_parameters, state_bytes
-from qbench.training.engine import Engine
+from qbench.training.engine import Engine, Inputs, Outcome, as_given
 from qbench.training.environment import describe_environment, reset_peak_memory
 from qbench.training.operators import count
 from qbench.training.run import run_trial
@@ -51,13 +52,15 @@ def test_the_recorded_counts_are_those_of_a_step_in_the_middle_and_watching_chan
     folder = finish(trial, site)
     seen, steps, real = {}, itertools.count(), Engine.step
 
-    def watched(engine: Engine, *arguments: object) -> object:
-        step, results = next(steps), []
-        if step < EPOCHS * STEPS:  # the one after them is the one that the trial counts itself
-            work = lambda: results.append(real(engine, *arguments))  # noqa: E731
-            seen[step] = count(work, engine.optimizers)
-            return results[0]
-        return real(engine, *arguments)
+    def watched(engine: Engine, picked: Inputs, progress: Progress) -> Outcome:
+        step, results, fetch = next(steps), [], engine.fetch
+        if step >= EPOCHS * STEPS:  # the one after them is the one that the trial counts itself
+            return real(engine, picked, progress)
+        batch, engine.fetch = fetch(*picked), as_given  # input is not counted
+        work = lambda: results.append(real(engine, batch, progress))  # noqa: E731
+        seen[step] = count(work, engine.optimizers)
+        engine.fetch = fetch
+        return results[0]
 
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "step", watched)
