@@ -1,6 +1,6 @@
 """G5: how much of a minibatch's gradient is signal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 
 import torch
@@ -45,47 +45,61 @@ class GradientMoments:
         noise = (sum_of - of_sum / self.count) / (self.count - 1)
         return signal / noise
 
+    def noise_share(self) -> Tensor:
+        """Trace of the covariance over the mean squared norm, 0-dim: 0 to M / (M - 1)."""
+        if self._sum is None or self.count < 2:
+            return torch.tensor(torch.nan)
+        of_sum, sum_of = self._sum.square().sum(), torch.stack(self._squares).sum()
+        return (sum_of - of_sum / self.count) / (self.count - 1) / (sum_of / self.count)
+
     def magnitude_variation(self) -> Tensor:
         """sd(abs g) / mean(abs g) over the weights, averaged over minibatches, 0-dim."""
         return torch.stack(self._variations).mean()
 
 
 @diagnostics.register("gradient_noise", unit="1", tracked=("gradient/signal_to_noise",))
-def gradient_noise(measurement: Measurement, *, batches: int = 16) -> Iterator[Reading]:
+def gradient_noise(
+    measurement: Measurement, *, batches: int = 16, samples: int = 16
+) -> Iterator[Reading]:
     """Signal and noise of the latents' gradient over disjoint minibatches of the recipe's size.
 
     Formula: g_1 .. g_M at fixed theta;  gSNR = mean_{i != j} g_i . g_j / tr cov(g);
     CV = sd |g| / mean |g| over a layer's weights, its mean over the minibatches.
+    Quantizer noise = tr cov(g) / E |g|^2 over samples of what the method itself draws, with the
+    diagnostic batch fixed.
 
     Meaning: 1 / gSNR is about how many minibatches must be averaged for as much signal as noise.
-    CV is the spread of gradient sizes (ReSTE's instability, without its unit).
+    CV is the spread of gradient sizes (ReSTE's instability, without its unit). Quantizer noise is
+    the part of a gradient's squared length that averaging M samples divides by M; what it leaves,
+    the bias, has no reference here (see ``smoothed_alignment``).
 
     Range: gSNR at least -1 / M; without a signal about +-sqrt(2 / d) / M in a layer of d weights;
-    CV from 0, sqrt(pi / 2 - 1) = 0.756 of a Gaussian.
+    CV from 0, sqrt(pi / 2 - 1) = 0.756 of a Gaussian; quantizer noise exactly 0 where nothing is
+    drawn, 1 where all is.
 
-    Cost: M forwards and backwards, for all layers together.
+    Cost: M + 2 forwards and backwards, for all layers together; M more where something is drawn.
 
     Misleads: g is the method's own, so a biased gradient can have a high gSNR; Adam rescales it;
-    a method with random quantization has its own noise in it.
+    the noise of a method that draws is in its gSNR too.
 
     Source: the squared norm without bias, Mahsereci & Hennig, 2015, and McCandlish et al., 2018,
-    arXiv:1812.06162; CV after Wu et al., ReSTE, ICCV 2023.
+    arXiv:1812.06162; CV after Wu et al., ReSTE, ICCV 2023; variance over a
+    quantizer's samples after Shekhovtsov, 2021.
     """
     probe = measurement.probe
     names = [name for name in measurement.layers if probe.layers[name].weight_quantizer is not None]
+    device = probe.images.device
     moments = {name: GradientMoments() for name in names}
     for images, labels in islice(measurement.training(), batches):
-        device = probe.images.device
-        minibatch = Probe(
-            probe.model,
-            images.to(device),
-            labels.to(device),
-            seed=probe.seed,
-            label_smoothing=probe.label_smoothing,
-        )
-        for name in names:
-            moments[name].add(minibatch.gradients[name].latent)
+        _add(moments, probe, images.to(device), labels.to(device))
+    drawn = {name: GradientMoments() for name in names}
+    for count in range(samples):
+        if count == 2 and not any(bool(found.noise_share() > 0) for found in drawn.values()):
+            break
+        _add(drawn, probe, probe.images, probe.labels)
     for name in names:
+        if drawn[name].count >= 2 and bool(drawn[name].noise_share().isfinite()):
+            yield Reading(name, "gradient/quantizer_noise", drawn[name].noise_share())
         if moments[name].count < 2:
             continue
         for reading, value in (
@@ -94,3 +108,14 @@ def gradient_noise(measurement: Measurement, *, batches: int = 16) -> Iterator[R
         ):
             if bool(value.isfinite()):
                 yield Reading(name, reading, value)
+
+
+def _add(
+    moments: Mapping[str, GradientMoments], probe: Probe, images: Tensor, labels: Tensor
+) -> None:
+    """Add the latents' gradients of a minibatch."""
+    minibatch = Probe(
+        probe.model, images, labels, seed=probe.seed, label_smoothing=probe.label_smoothing
+    )
+    for name, found in moments.items():
+        found.add(minibatch.gradients[name].latent)

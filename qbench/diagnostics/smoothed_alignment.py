@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from qbench.diagnostics.alignment import across, align, along
@@ -31,7 +32,9 @@ def smoothed_alignment(
     N = e . b from differences along e = g / |g|, P = |b across e|^2 from pairs of differences along
     one random direction under two dithers;  alignment = N / sqrt(N^2 + max(P, 0)),
     gain = N / |g|;  scatter lambda = variance of one difference that b does not explain, over
-    |b|^2.
+    |b|^2.  Of the network: the mean over layers, and, as ``.._weighted_..``, the cosine of all
+    layers' vectors end to end, sum_l <g_l, b_l> / sqrt(sum_l |g_l|^2 sum_l |b_l|^2), in which
+    layers with a long gradient count most.
 
     Meaning: the hard loss has no gradient; b is the nearest thing to one at the scale at which p of
     the codes flip, the same for all methods. The alignment counts the whole mismatch, of codes
@@ -52,17 +55,19 @@ def smoothed_alignment(
     Comput. Math. 2017; smoothing as a view of the straight-through estimator after Spallanzani et
     al., 2019, arXiv:1905.10452.
     """
-    for name, _, quantizer in measurement.weights():
-        for share in shares:
+    for share in shares:
+        inner, squares, other_squares = [], [], []  # of g and b, a number each layer
+        label = percent(share)
+        for name, _, quantizer in measurement.weights():
             samples = _samples(measurement.probe, name, quantizer, share, dithers, pairs)
             if samples is None:
                 continue
             parallel, perpendicular = samples
             products = perpendicular.prod(-1)
-            found = align(measurement.probe.gradients[name].latent, parallel, products)
+            gradient = measurement.probe.gradients[name].latent
+            found = align(gradient, parallel, products)
             if found is None:
                 continue
-            label = percent(share)
             length = parallel.mean().square() + products.mean().clamp_min(0.0)
             scatter = (perpendicular.square().mean() - products.mean()) / length
             yield Reading(name, f"gradient/smoothed_alignment_{label}", found.cosine)
@@ -70,6 +75,13 @@ def smoothed_alignment(
             yield Reading(name, f"gradient/smoothed_gain_{label}", found.gain)
             yield Reading(name, f"gradient/smoothed_gain_{label}_se", found.gain_se)
             yield Reading(name, f"gradient/smoothed_scatter_{label}", scatter)
+            squares.append(gradient.double().square().sum())
+            inner.append(found.gain * squares[-1])
+            other_squares.append(length)
+        if inner:
+            total = torch.stack(squares).sum() * torch.stack(other_squares).sum()
+            cosine = torch.stack(inner).sum() / total.sqrt()
+            yield Reading("", f"gradient/smoothed_alignment_weighted_{label}", cosine)
 
 
 def _samples(

@@ -80,7 +80,49 @@ def test_minibatches_are_probed_one_by_one() -> None:
             gradients += torch.autograd.grad(loss, model[0].weight)
     expected = moments(torch.stack(gradients))
     values = {row.name: row.value for row in found}
-    assert values.keys() == {"gradient/signal_to_noise", "gradient/magnitude_cv"}
+    assert values.keys() == {
+        "gradient/signal_to_noise", "gradient/magnitude_cv", "gradient/quantizer_noise"
+    }  # fmt: skip
+    assert values["gradient/quantizer_noise"] == 0, "nothing is drawn"
     ratio = float(expected.signal_to_noise())
     assert abs(values["gradient/signal_to_noise"] - ratio) < 1e-5
     assert abs(values["gradient/magnitude_cv"] - float(expected.magnitude_variation())) < 1e-5
+
+
+class HalfDrawn(STE):
+    """Its gradient is that of ste plus normal noise of the same squared length on average."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        value = super().forward(x)
+
+        def add_noise(gradient: Tensor) -> Tensor:
+            return gradient + torch.randn_like(gradient) * gradient.square().mean().sqrt()
+
+        if value.requires_grad:
+            value.register_hook(add_noise)
+        return value
+
+
+def test_the_noise_of_a_quantizer_that_draws_is_its_share_of_the_squared_length() -> None:
+    torch.manual_seed(4)
+    model = nn.Sequential(nn.Linear(40, 50), nn.ReLU(), nn.Linear(50, 3))
+    images, labels = torch.randn(32, 40), torch.randint(0, 3, (32,))
+    quantize(
+        model,
+        weights=lambda: HalfDrawn(bit_width=2, target="weight"),
+        activations=None,
+        keep_float=["last"],
+    )
+    initialize(model, images)
+    probe = Probe(model, images, labels, seed=0)
+    measurement = Measurement(probe, 0, ("0",), lambda: [], lambda: [])
+    found = measure([Chosen("gradient_noise", {})], measurement).network
+    values = {row.name: row.value for row in found}
+    # d = 2,000, 16 samples: sd about 0.5 sqrt(2 / (16 d)) + that of the lengths, 0.01
+    assert abs(values["gradient/quantizer_noise"] - 0.5) < 0.04
+
+
+def test_the_share_of_noise_alone_is_1() -> None:
+    torch.manual_seed(5)
+    assert abs(float(moments(torch.randn(16, 5_000)).noise_share()) - 1) < 0.01
+    assert float(moments(torch.ones(3, 4)).noise_share()) == 0

@@ -59,7 +59,9 @@ def test_every_share_has_a_cosine_a_gain_and_their_errors() -> None:
     found = readings(probe_of(ste), dithers=4, pairs=16)
     expected = {f"gradient/smoothed_{kind}_{share}pct{error}" for share in (1, 5)
                 for kind in ("alignment", "gain") for error in ("", "_se")}  # fmt: skip
-    assert set(found) == expected | {f"gradient/smoothed_scatter_{share}pct" for share in (1, 5)}
+    expected |= {f"gradient/smoothed_{kind}_{share}pct" for share in (1, 5)
+                 for kind in ("scatter", "alignment_weighted")}  # fmt: skip
+    assert set(found) == expected
     assert all(map(math.isfinite, found.values()))
     assert all(-1 <= value <= 1 for name, value in found.items() if "alignment" in name)
 
@@ -81,6 +83,29 @@ def test_t15_a_scaled_gradient_has_the_same_cosine_and_a_negated_one_the_other()
     # Rounding of the unit vector moves a latent over a threshold now and then.
     assert wrong[name] == pytest.approx(-right[name], rel=1e-2)
     assert wrong[gain] == pytest.approx(-right[gain] / 10, rel=1e-2)
+
+
+def test_the_weighted_value_is_the_cosine_of_all_layers_end_to_end() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 10), nn.ReLU(),
+                          nn.Linear(10, 3))  # fmt: skip
+    images, labels = torch.randn(64, 8), torch.randint(0, 3, (64,))
+    quantize(model, weights=ste, activations=None, keep_float=["last"])
+    initialize(model, images)
+    probe = Probe(model, images, labels, seed=0)
+    measurement = Measurement(probe, 0, tuple(probe.layers), lambda: [], lambda: [])
+    with probe.undisturbed():
+        readings = list(smoothed_alignment(measurement, shares=(0.05,), dithers=4, pairs=16))
+    found = {(one.layer, one.name): float(one.value) for one in readings}
+    inner = squares = others = 0.0
+    for name in ("0", "2"):
+        gradient = float(probe.gradients[name].latent.double().square().sum())
+        product = found[name, "gradient/smoothed_gain_5pct"] * gradient
+        cosine = found[name, "gradient/smoothed_alignment_5pct"]
+        inner, squares = inner + product, squares + gradient
+        others += (product / cosine) ** 2 / gradient  # |b|^2, as the cosine says it
+    expected = inner / math.sqrt(squares * others)
+    assert found["", "gradient/smoothed_alignment_weighted_5pct"] == pytest.approx(expected)
 
 
 def test_what_has_no_value_is_not_yielded() -> None:
