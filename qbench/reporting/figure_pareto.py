@@ -160,8 +160,10 @@ def _draw_float(axes: Axes, panel: Panel, reference: Group) -> None:
     if len(known):
         scale, unit = _unit(panel, known.mean())
         text = f"at {known.mean() / scale:.3g} {unit}".strip()
-        axes.annotate(text, (middle, reference.accuracy_estimate.mean), (0, -12), ha="center",
-                      va="top", fontsize=6.5, textcoords="offset points")  # fmt: skip
+        axes.annotate(
+            text, (middle, 0.0), (0, -5), ha="center", va="top", fontsize=6.5,
+            xycoords=axes.get_xaxis_transform(), textcoords="offset points", annotation_clip=False,
+        )  # fmt: skip
 
 
 def _head(axes: Axes, points: Sequence[Point], placed: Spread) -> None:
@@ -186,7 +188,10 @@ def _label(axes: Axes, panel: Panel, costs: Sequence[float], placed: Spread, wid
     scale, unit = _unit(panel, costs[0])
     axes.set_xlabel(f"{panel.words} ({unit})" if unit else panel.words)
     ends = placed.cost_at(EDGE), placed.cost_at(width - FLOAT_ROOM - EDGE)
-    names = {placed.inches(tick): f"{tick / scale:g}" for tick in _ticks(*ends, scale, placed)}
+    ticks = _ticks(*ends, scale, placed)
+    if len(ticks) < 2:  # so small a range holds no round numbers
+        ticks = sorted({costs[0], costs[-1]})
+    names = {placed.inches(tick): f"{tick / scale:.4g}" for tick in ticks}
     axes.set_xticks(list(names), list(names.values()))
 
 

@@ -133,6 +133,15 @@ def test_pareto_shows_each_row_at_its_accuracy_and_the_float_network() -> None:
     assert star == ["at 1.03 MiB", "at 41.5 G"]  # (267,264 + 3,834) x 4 bytes; 40.6 M x 1,024
 
 
+def test_an_axis_too_short_for_round_numbers_names_the_costs_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qbench.reporting.figure_pareto.TICKS", ((7.77,),))
+    figure = drawn(draw_pareto, study(["float", "ste", "lsq"], ["W1A32"]))
+    for axes in figure.axes:
+        assert any(label.get_text() for label in axes.get_xticklabels())
+
+
 def test_pareto_takes_the_size_alone_from_trials_that_recorded_no_costs() -> None:
     plan = make_plan(["float", "ste"], bits=["W1A32"], seeds=[0])
     comparison = costly(plan, accuracy, lambda cell: {"audit": sums(cell.trial)})
