@@ -201,7 +201,6 @@ class Session:
                     images=images[_data_key(trial)],
                     device=self._device,
                     threads=study.resources.cpus,
-                    engine=study.resources.engine,
                     checkpoint_seconds=study.resources.checkpoint_seconds,
                     plugins=study.plugins,
                     start_file=start if trial.start.startswith("file:") else None,

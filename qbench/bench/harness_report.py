@@ -12,6 +12,7 @@ from qbench.study.expand import expand
 from qbench.study.fingerprint import fingerprint
 from qbench.study.load import load_study
 from qbench.study.trial import Trial
+from qbench.training.environment import describe_environment
 
 __all__ = ["rows", "write_made_up"]
 
@@ -23,17 +24,6 @@ _AUDIT = {
     "coded_weights": 900, "coded_bytes": 250, "float_numbers": 100, "float_bytes": 750,
     "tensors": [], "refusal": "",
 }  # fmt: skip
-_ENVIRONMENT = {
-    "versions": {"torch": "2", "qbench": "0"},
-    "commit": "made up",
-    "machine": {"processor": "made up", "cores": 2, "system": "made up"},
-    "device": "cpu",
-    "threads": 1,
-    "engine": "eager",
-    "peak_memory_bytes": 300 * 2**20,
-    "started": 1.7e9,
-    "finished": 1.7e9 + 60,
-}
 
 
 def write_made_up(results: Path, trial: Trial) -> None:
@@ -62,7 +52,8 @@ def write_made_up(results: Path, trial: Trial) -> None:
     folder.write_rows("seconds.parquet", seconds, PhaseRow)
     folder.write("deployed.safetensors", b"codes")
     folder.write_json("audit.json", _AUDIT)
-    folder.write_json("environment.json", _ENVIRONMENT)
+    facts = describe_environment("cpu", 1, 1.7e9, 1.7e9 + 60, "eager")
+    folder.write_json("environment.json", facts)
     folder.finish()
 
 

@@ -130,6 +130,8 @@ class Training(Settings):
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     """Of the network in training; weights, quantizers and evaluation are float32 in each. ``tf32``:
     a GPU multiplies with 10 bits of mantissa; ``bf16``: the network computes in bfloat16."""
+    engine: Literal["auto", "eager", "compiled", "captured"] = "auto"
+    """How a step is run; ``auto`` takes what pays on the device without changing a number there."""
     reestimation_batches: NonNegativeInt = 20
     """Training batches for re-estimating batch-norm statistics with deployed weights; 0: none."""
 
@@ -238,7 +240,7 @@ class DiagnosticsSettings(Settings):
 
 
 class Resources(Settings):
-    """What a trial asks for; on one kind of device none of it changes more than rounding."""
+    """What a trial asks for; none of it changes a number on one kind of device."""
 
     cpus: PositiveInt = 1
     """Cores, and threads, of a trial."""
@@ -246,8 +248,6 @@ class Resources(Settings):
     """GPUs of a trial; a fraction lets several share one. 0 trains on the CPU."""
     retries: NonNegativeInt = 1
     """How often a trial whose worker died is started again."""
-    engine: Literal["auto", "eager", "compiled", "captured"] = "auto"
-    """How a step is run; ``auto`` takes what pays on the device for the length of the run."""
     checkpoint_seconds: PositiveFloat = 60.0
     """At most so much work of a trial is lost when it is cut off."""
 

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from qbench.quantizers.contract import Progress
-from qbench.study.schema import Training
-from qbench.training.engine import Engine, Fetch, Inputs, Outcome, as_given
+from qbench.training.engine import Engine, Inputs, Outcome
 from qbench.training.optimizers import rates_on_device
 from qbench.training.snapshot import Snapshot
 
@@ -56,20 +54,12 @@ class CapturedEngine(Engine):
     """
 
     name = "captured"
+    record: Recorder = staticmethod(record_cuda)
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizers: list[Optimizer],
-        training: Training,
-        fetch: Fetch = as_given,
-        record: Recorder = record_cuda,
-    ) -> None:
-        """Record with ``record``; the rest is as of :class:`Engine`."""
-        super().__init__(model, optimizers, training, fetch)
-        self._record = record
-        self._warm: dict[object, int] = {}
-        self._recordings: dict[object, _Recording] = {}
+    _key: object = None
+    """What the running recording, or the steps before it, were made for."""
+    _warm_steps = 0
+    _recording: _Recording | None = None
 
     def step(self, inputs: Inputs, progress: Progress) -> Outcome:
         """See :meth:`Engine.step`; loss and correct images stand where the next step writes."""
@@ -77,18 +67,19 @@ class CapturedEngine(Engine):
         self.set_progress(progress)
         if self.name != "captured":
             return self._compute(inputs)
-        key = (*(tuple(part.shape) for part in inputs), self.structure)
-        if self._warm.setdefault(key, 0) < WARM_STEPS:
-            self._warm[key] += 1
+        key = (*(part.shape for part in inputs), self.structure)
+        if key != self._key:
+            self._key, self._warm_steps, self._recording = key, 0, None
+        if self._warm_steps < WARM_STEPS:
+            self._warm_steps += 1
             return self._aside(inputs)
-        if key not in self._recordings:
-            self._recordings.clear()  # the old way through the code does not come back
+        if self._recording is None:
             try:
-                self._recordings[key] = self._checked(inputs)
+                self._recording = self._checked(inputs)
             except RuntimeError as error:  # what CUDA and torch raise in a recording
                 self.name = f"eager, since the step cannot be captured: {error}".splitlines()[0]
                 return self._compute(inputs)
-        return self._replay(self._recordings[key], inputs)
+        return self._replay(self._recording, inputs)
 
     def _replay(self, recording: _Recording, inputs: Inputs) -> Outcome:
         for static, given in zip(recording.inputs, inputs, strict=True):
@@ -101,7 +92,7 @@ class CapturedEngine(Engine):
         before = Snapshot(self.model, self.optimizers)
         try:
             static = tuple(part.clone() for part in inputs)
-            recording = _Recording(static, *self._record(lambda: self._compute(static)))
+            recording = _Recording(static, *self.record(lambda: self._compute(static)))
             before.restore()
             for _ in range(CHECKED_STEPS):
                 self._aside(inputs)

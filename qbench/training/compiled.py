@@ -1,11 +1,12 @@
 """The step with its network and quantizers compiled into few fused kernels."""
 
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from collections.abc import Callable
+from functools import cached_property
 
-from qbench.study.schema import Training
-from qbench.training.engine import Engine, Fetch, as_given
+import torch
+from torch import Tensor
+
+from qbench.training.engine import Engine
 
 __all__ = ["CompiledEngine"]
 
@@ -19,17 +20,9 @@ class CompiledEngine(Engine):
 
     name = "compiled"
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizers: list[Optimizer],
-        training: Training,
-        fetch: Fetch = as_given,
-    ) -> None:
-        """Compilation itself happens in the first step."""
-        super().__init__(model, optimizers, training, fetch)
-        self._compiled = torch.compile(model, dynamic=False)
+    @cached_property
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
+        return torch.compile(self.model, dynamic=False)  # which happens in the first step
 
     def _network(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._compiled(images)
-        return logits
+        return self._compiled(images)

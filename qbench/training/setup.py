@@ -75,7 +75,7 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
     on_gpu = site.device.startswith("cuda")
     optimizers = make_optimizers(model, training, fused=on_gpu)
     torch.manual_seed(torch_seed(trial, "quantizers"))
-    kind = ENGINES[choose_engine(site.engine, site.device)]
+    kind = ENGINES[choose_engine(training.engine, site.device)]
     engine = kind(model, optimizers, training, loader.fetch)
     return Experiment(model, optimizers, engine, loader)
 

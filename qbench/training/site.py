@@ -16,7 +16,6 @@ class Site:
     """The prepared data set, as ``qbench.datasets.prepare`` returned it."""
     device: str = "cpu"
     threads: int = 1
-    engine: str = "auto"
     checkpoint_seconds: float = 60.0
     plugins: tuple[str, ...] = ()
     start_file: Path | None = None

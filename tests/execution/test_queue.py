@@ -20,7 +20,7 @@ def folder(job: Job) -> TrialFolder:
 
 def test_a_job_travels_as_text(job: MakeJob) -> None:
     first = job(1, epochs=3)
-    site = Site(Path("/r"), Path("/i"), "cuda", 4, "captured", 2.5, ("a.py",), Path("/w"))
+    site = Site(Path("/r"), Path("/i"), "cuda", 4, 2.5, ("a.py",), Path("/w"))
     sent = Job(job(2, start=first).trial, site)
     received = Job.from_json(sent.to_json())
     assert received == sent

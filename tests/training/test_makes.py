@@ -50,8 +50,8 @@ def fetch(chosen: Tensor) -> tuple[Tensor, Tensor]:
     return normalise(PIXELS.index_select(0, chosen), SCALE, SHIFT), LABELS.index_select(0, chosen)
 
 
-def captured(*parts: object) -> CapturedEngine:
-    return CapturedEngine(*parts, record=record_on_cpu)  # type: ignore[arg-type]
+class Captured(CapturedEngine):
+    record = staticmethod(record_on_cpu)
 
 
 def train(
@@ -110,7 +110,7 @@ def test_a_recorded_step_trains_the_same_network_bit_for_bit(
     name: str, options: dict[str, Any]
 ) -> None:
     losses, model, _ = train(name, RatesInTensors, options)
-    again, other, engine = train(name, captured, options)
+    again, other, engine = train(name, Captured, options)
     assert engine.name == "captured"
     assert again == losses
     for key, value in model.state_dict().items():
@@ -152,7 +152,7 @@ def test_what_cannot_be_recorded_goes_on_step_by_step_and_says_so(
 ) -> None:
     monkeypatch.setattr(quantizers, "load", lambda name: kind)
     losses, _, _ = train("ste", RatesInTensors)
-    again, _, engine = train("ste", captured)
+    again, _, engine = train("ste", Captured)
     assert engine.name.startswith("eager, since the step cannot be captured: ")
     if kind is not CountsOnTheHost:  # what a trial counts is no part of what is put back
         assert again == losses
@@ -161,24 +161,53 @@ def test_what_cannot_be_recorded_goes_on_step_by_step_and_says_so(
 def test_a_recording_is_made_anew_where_the_way_through_the_code_changes() -> None:
     made = 0
 
-    def record(compute: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
-        nonlocal made
-        made += 1
-        return record_on_cpu(compute)
+    class Counting(CapturedEngine):
+        @staticmethod
+        def record(compute: Callable[[], Outcome]) -> tuple[Callable[[], None], Outcome]:
+            nonlocal made
+            made += 1
+            return record_on_cpu(compute)
 
     options = {"phases": True}  # float, then weights, then all: three ways
-    train("quantization_networks", lambda *parts: CapturedEngine(*parts, record=record), options)
+    train("quantization_networks", Counting, options)
     assert made > 1
+
+
+class Nudged(Engine):
+    """Eager, from weights that are rounded otherwise: as far off as another order of sums is."""
+
+    nudge = 0
+
+    def step(self, inputs: Inputs, progress: Progress) -> Outcome:
+        if progress.step == 0:
+            random = torch.Generator().manual_seed(self.nudge)
+            with torch.no_grad():
+                for parameter in self.model.parameters():
+                    noise = torch.randn(parameter.shape, generator=random)
+                    parameter.mul_(1 + torch.finfo(torch.float32).eps / 2 * noise)
+        return super().step(inputs, progress)
+
+
+def deviations(losses: list[float], others: list[float]) -> Tensor:
+    """The relative difference of the losses so far, the largest of each step and those before."""
+    first, second = torch.tensor(losses), torch.tensor(others)
+    return ((first - second).abs() / first.abs()).cummax(0).values
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
-def test_a_compiled_step_trains_the_same_network(name: str) -> None:
+def test_a_compiled_step_is_no_further_off_than_another_rounding(name: str) -> None:
     losses, model, _ = train(name, Engine)
     again, other, engine = train(name, CompiledEngine)
-    assert again == pytest.approx(losses, rel=1e-3)
-    assert codes_that_differ(model, other) <= 0.01
     assert engine.name == "compiled"
+    assert again[0] == pytest.approx(losses[0], rel=1e-6)
+    off, codes_off = torch.zeros(STEPS), 0.0
+    for nudge in range(5):
+        nudged, third, _ = train(name, type("Nudged", (Nudged,), {"nudge": nudge}))
+        off = torch.maximum(off, deviations(losses, nudged))
+        codes_off = max(codes_off, codes_that_differ(model, third))
+    assert bool((deviations(losses, again) <= 3 * off + 1e-5).all())
+    assert codes_that_differ(model, other) <= 2 * codes_off + 0.001
 
 
 @pytest.mark.parametrize(
