@@ -22,7 +22,8 @@ class CompiledEngine(Engine):
 
     @cached_property
     def _compiled(self) -> Callable[[Tensor], Tensor]:
-        return torch.compile(self.model, dynamic=False)  # which happens in the first step
+        # Compiled in the first step; it draws the random numbers that eager steps draw.
+        return torch.compile(self.model, dynamic=False, options={"fallback_random": True})
 
     def _network(self, images: Tensor) -> Tensor:
         return self._compiled(images)
