@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,16 @@ CASES = [
     for bits in widths
     if bits != 32  # float has no codes to speak of
 ]
-IDS = [f"{name}-{target}-{bits}" for name, target, bits in CASES]
-every_case = pytest.mark.parametrize(("name", "target", "bits"), CASES, ids=IDS)
+
+
+def case(name: str, target: str, bits: int) -> Any:
+    """The bit-widths between a method's lowest, 4 and its highest are a matter for the slow run."""
+    widths = quantizers.entry(name).facts["bits"][target]
+    marks = [] if bits in (widths[0], 4, widths[-1]) else [pytest.mark.slow]
+    return pytest.param(name, target, bits, marks=marks, id=f"{name}-{target}-{bits}")
+
+
+every_case = pytest.mark.parametrize(("name", "target", "bits"), [case(*one) for one in CASES])
 
 
 def latent(target: str, seed: int = 0, *, signed: bool = False) -> torch.Tensor:
