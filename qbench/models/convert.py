@@ -198,9 +198,9 @@ def initialize(model: nn.Module, images: Tensor) -> None:
 def _check_signs(quantizer: Quantizer, x: Tensor, name: str) -> None:
     if quantizer.signed_inputs and bool((x >= 0).all()):
         raise UsageError(
-            f"{type(quantizer).__name__} takes the signs of a layer's inputs, and those of '{name}' "
-            "have none below 0: choose a model whose layers read signed values, such as resnet20 "
-            "with activation: hardtanh, or another method for the activations"
+            f"{type(quantizer).__name__} takes the signs of a layer's inputs, and those of "
+            f"'{name}' have none below 0: choose a model whose layers read signed values, such "
+            "as resnet20 with activation: hardtanh, or another method for the activations"
         )
 
 
