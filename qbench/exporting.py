@@ -160,7 +160,7 @@ def _outputs(model: nn.Module, tensors: dict[str, Tensor]) -> int:
 def _sizes(network: CompactNetwork) -> tuple[int, int]:
 
     code_bytes = sum(
-        packed_bytes(codes.numel(), bits_for(levels.count))
+        packed_bytes(codes.numel(), bits_for(levels.number))
         for codes, levels in network.coded.values()
     )
     numbers = [part for part in network.kept.values() if part.is_floating_point()]

@@ -10,9 +10,9 @@ takes eighty bytes:
 
 and those of another type under their own names. The index has
 
-    layers   name to shape, number of levels, and how they are made: ``rows`` (all values),
-             ``grid`` (offset + scale code), or [first, stride, divisor] (scale (first + stride
-             code) / divisor); their numbers are the floats ``layer.weight.rows|offset|scale``
+    layers   name to shape, number of levels, and [first, stride, divisor] or nothing: a level is
+             offset + scale ((first + stride code) / divisor), or offset + scale rows[code]; rows,
+             scale and offset, as far as there are any, are the floats ``layer.weight.rows`` …
     floats   name to shape, in the order of the tensor
     folded   layer to the batch norm that is now a part of it
 
@@ -42,7 +42,7 @@ __all__ = ["CompactNetwork", "compact", "read_compact", "restore", "save_compact
 FORMAT = 1
 LARGEST_INDEX = 2**26  # bytes; a damaged file must not fill the memory
 COUNTER = "num_batches_tracked"
-PARTS = ("scale", "offset", "rows")
+PARTS = ("rows", "scale", "offset")
 DAMAGED = "the file is damaged or was not written by qbench: export the trial again"
 
 
@@ -96,9 +96,8 @@ def save_compact(network: CompactNetwork) -> bytes:
     floats: dict[str, Tensor] = {}
     packed = []
     for name, (codes, levels) in network.coded.items():
-        made = "rows" if levels.rows is not None else levels.progression or "grid"
-        layers[name] = [list(codes.shape), levels.count, made]
-        packed.append(pack(codes, bits_for(levels.count)))
+        layers[name] = [list(codes.shape), levels.number, levels.progression]
+        packed.append(pack(codes, bits_for(levels.number)))
         parts = {part: getattr(levels, part) for part in PARTS}
         floats |= {f"{name}.weight.{part}": own for part, own in parts.items() if own is not None}
     floats |= {name: own for name, own in network.kept.items() if own.dtype == torch.float32}
@@ -134,11 +133,11 @@ def read_compact(data: bytes) -> CompactNetwork:
             raise ValueError(f"its format is {version}, this qbench reads {FORMAT}")
         named = _cut(floats, about["floats"])
         coded, start = {}, 0
-        for name, (shape, count, made) in about["layers"].items():
-            own, end = tuple(map(int, shape)), 0
+        for name, (shape, count, progression) in about["layers"].items():
+            own = tuple(map(int, shape))
             end = start + packed_bytes(math.prod(own), bits_for(count))
             codes = unpack(packed[start:end], bits_for(count), own)
-            coded[name] = codes, _levels(name, int(count), made, named)
+            coded[name] = codes, _levels(name, int(count), progression, named)
             start = end
         if start != len(packed):
             raise ValueError(f"it has {len(packed)} bytes of codes, and its index {start}")
@@ -167,7 +166,7 @@ def restore(network: CompactNetwork, model: nn.Module) -> nn.Module:
         raise ValueError(f"the exported network belongs to another one: {error}") from None
     tensors = dict(network.kept)
     for name, (codes, levels) in network.coded.items():
-        tensors[f"{name}.weight.codes"] = pack(codes, bits_for(levels.count))
+        tensors[f"{name}.weight.codes"] = pack(codes, bits_for(levels.number))
         tensors[f"{name}.weight.codebook"] = levels.codebook()
         tensors[f"{name}.weight.shape"] = torch.tensor(codes.shape)
     own = float_state(model)
@@ -181,24 +180,20 @@ def _coded(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Levels]:
     decoded_weight(name, tensors, own)  # refuses what does not fit together
     codes = unpack(tensors[f"{name}.weight.codes"], bits_for(codebook.shape[-1]), own)
     codes, codebook = rising(codes, codebook)
-    return codes, few_numbers(codebook)
+    return codes, few_numbers(codes, codebook)
 
 
-def _levels(name: str, count: int, made: Any, floats: dict[str, Tensor]) -> Levels:
+def _levels(name: str, count: int, progression: Any, floats: dict[str, Tensor]) -> Levels:
     parts = {part: floats.pop(f"{name}.weight.{part}", None) for part in PARTS}
-    wanted = {"rows": {"rows"}, "grid": {"scale", "offset"}}.get(str(made), {"scale"})
-    if {part for part, own in parts.items() if own is not None} != wanted:
-        raise ValueError(f"the levels of layer '{name}' are not whole")
-    progression = None
-    if not isinstance(made, str):
-        first, stride, divisor = map(int, made)
+    if progression is not None:
+        first, stride, divisor = map(int, progression)
         progression = first, stride, divisor
     return Levels(count, progression=progression, **parts)
 
 
 def _cut(floats: Tensor, shapes: Mapping[str, list[int]]) -> dict[str, Tensor]:
     sizes = [math.prod(shape) for shape in shapes.values()]
-    pieces = floats.split(sizes)
+    pieces = torch.split(floats, sizes)
     return {
         name: piece.reshape(shape)
         for (name, shape), piece in zip(shapes.items(), pieces, strict=True)

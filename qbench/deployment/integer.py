@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qbench.deployment.levels import TOLERANCE, uniform_grid
+from qbench.deployment.levels import TOLERANCE, uniform_grid, used_levels
 from qbench.models.layers import QuantLayer
 
 __all__ = ["IntegerForm", "integer_form", "integer_layer", "popcount_layer"]
@@ -61,13 +61,14 @@ def integer_form(codes: Tensor, codebook: Tensor, axis: int) -> IntegerForm | No
         codebook: ``[levels]`` or ``[channels, levels]``, a row for each slice of ``axis``.
         axis: Of channels.
     """
-    grid = uniform_grid(codebook)
+    used = used_levels(codes.transpose(0, axis), codebook)
+    grid = uniform_grid(codebook, used)
     if grid is None:
         return None
     shape = [1] * codes.ndim
     shape[axis] = -1
     step, offset = grid.step.view(shape), grid.offset.view(shape)
-    largest = torch.maximum(offset.abs(), (offset + step * (grid.count - 1)).abs())
+    largest = torch.maximum(offset.abs(), (offset + step * (grid.number - 1)).abs())
     for divisor in (1, 2):
         unit = step / divisor
         first = (offset / unit.where(unit > 0, 1.0)).round()
@@ -105,7 +106,7 @@ def integer_layer(layer: QuantLayer, x: Tensor) -> Tensor | None:
         result = result + a * t * _sum(layer, value.whole, ones)
     if bool(a.any()) and bool(b.any()):
         result = result + a * b * _sum(layer, inside, ones)
-    return result if layer.bias is None else result + layer.bias.double().view(side)
+    return _with_bias(layer, result)
 
 
 @torch.no_grad()
@@ -134,7 +135,7 @@ def popcount_layer(layer: QuantLayer, x: Tensor) -> Tensor | None:
     side = [1, -1] + [1] * (layer.weight.ndim - 2)
     scale = weight.scale.view(-1)
     result = (scale.view(side) if scale.numel() > 1 else scale) * value.scale.view(-1) * sums
-    return result if layer.bias is None else result + layer.bias.double().view(side)
+    return _with_bias(layer, result)
 
 
 def _forms(layer: QuantLayer, x: Tensor) -> tuple[IntegerForm, IntegerForm] | None:
@@ -143,6 +144,13 @@ def _forms(layer: QuantLayer, x: Tensor) -> tuple[IntegerForm, IntegerForm] | No
     weight = integer_form(*layer.weight_quantizer.codes(layer.weight), axis=0)
     value = integer_form(*layer.activation_quantizer.codes(x), axis=1)
     return None if weight is None or value is None else (weight, value)
+
+
+def _with_bias(layer: QuantLayer, result: Tensor) -> Tensor:
+    bias = getattr(layer, "bias", None)
+    if not isinstance(bias, Tensor):
+        return result
+    return result + bias.double().view(1, -1, *[1] * (result.ndim - 2))
 
 
 def _is_signs(form: IntegerForm) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from qbench.quantizers.contract import decode
 
-__all__ = ["Grid", "Levels", "few_numbers", "rising", "uniform_grid"]
+__all__ = ["TOLERANCE", "Grid", "Levels", "few_numbers", "rising", "uniform_grid", "used_levels"]
 
 TOLERANCE = 2.0**-20
 """Of the largest level. A grid in float32 takes up to four roundings, each of 2^-24 of twice the
@@ -23,24 +23,41 @@ class Grid(NamedTuple):
     """float64 ``[rows]``."""
     step: Tensor
     """float64 ``[rows]``, 0 where all levels of a row are equal, else positive."""
-    count: int
+    number: int
     """How many levels a row has."""
 
 
-def uniform_grid(codebook: Tensor) -> Grid | None:
+def uniform_grid(codebook: Tensor, used: Tensor | None = None) -> Grid | None:
     """The grid of a codebook, if its levels rise in equal steps within the rounding of float32.
 
     Args:
         codebook: float32 ``[levels]`` or ``[channels, levels]``.
+        used: What :func:`used_levels` returned; levels that no code has may lie anywhere.
     """
     rows = codebook.detach().double().reshape(-1, codebook.shape[-1])
-    count = rows.shape[1]
-    offset, step = rows[:, 0], (rows[:, -1] - rows[:, 0]) / max(count - 1, 1)
-    index = torch.arange(count, dtype=rows.dtype, device=rows.device)
-    error = (rows - (offset[:, None] + step[:, None] * index)).abs().amax(1)
-    if bool((step < 0).any()) or bool((error > TOLERANCE * rows.abs().amax(1)).any()):
+    count, index = rows.shape[1], torch.arange(rows.shape[1], dtype=rows.dtype)
+    seen = torch.ones_like(rows, dtype=torch.bool) if used is None else used
+    offset, last = rows[:, 0], (seen * index).amax(1)
+    step = (rows.gather(1, last.long()[:, None])[:, 0] - offset) / last.clamp_min(1)
+    lone = offset.abs().where(offset != 0, 1.0)  # a row of which one level is used has any step
+    step = step.where(last > 0, lone)
+    error = ((rows - (offset[:, None] + step[:, None] * index)).abs() * seen).amax(1)
+    largest = (rows.abs() * seen).amax(1)
+    if bool((step < 0).any()) or bool((error > TOLERANCE * largest).any()):
         return None
     return Grid(offset, step, count)
+
+
+def used_levels(codes: Tensor, codebook: Tensor) -> Tensor:
+    """Which levels some code has, bool ``[1, levels]``, or ``[channels, levels]``.
+
+    Args:
+        codes: int64; of a codebook with a row a channel, axis 0 is that of channels.
+        codebook: ``[levels]`` or ``[channels, levels]``.
+    """
+    rows = codes.flatten(1) if codebook.ndim == 2 else codes.reshape(1, -1)
+    used = torch.zeros(len(rows), codebook.shape[-1], dtype=torch.bool)
+    return used.scatter_(1, rows, True)
 
 
 def rising(codes: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,75 +72,64 @@ def rising(codes: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Levels(NamedTuple):
-    """Level values in as few numbers as give them again bit for bit.
+    """Level values as the few numbers that give them again bit for bit.
 
-    Either ``rows``, all values; or ``scale * ((first + stride * code) / divisor)``; or
-    ``offset + scale * code``: float32, a rounding after each operation.
+    ``offset + scale * rows``, with neither, or no offset; in place of rows may stand a progression,
+    ``(first + stride * code) / divisor``. All is float32, with a rounding after each operation.
     """
 
-    count: int
+    number: int
     """How many levels."""
+    rows: Tensor | None = None
+    """float32 ``[levels]`` or ``[channels, levels]``."""
+    progression: tuple[int, int, int] | None = None
+    """first, stride, divisor."""
     scale: Tensor | None = None
     """float32 ``[1]`` or ``[channels]``."""
     offset: Tensor | None = None
     """Likewise."""
-    progression: tuple[int, int, int] | None = None
-    """first, stride, divisor."""
-    rows: Tensor | None = None
-    """float32 ``[levels]`` or ``[channels, levels]``."""
 
     def codebook(self) -> Tensor:
         """The level values, float32 ``[levels]`` or ``[channels, levels]``."""
-        if self.rows is not None:
-            return self.rows
-        if self.scale is None:
-            raise ValueError("levels need rows or a scale")
-        if self.progression is not None:
-            values = self.scale[:, None] * _numbers(self.progression, self.count)
-        else:
-            if self.offset is None:
-                raise ValueError("levels with a scale need an offset or a progression")
-            index = torch.arange(self.count, dtype=torch.float32)
-            values = self.offset[:, None] + self.scale[:, None] * index
-        return values[0] if len(values) == 1 else values
+        values = self.rows
+        if values is None:
+            if self.progression is None:
+                raise ValueError("levels need rows or a progression")
+            values = _numbers(self.progression, self.number)
+        if self.scale is not None:
+            values = self.scale[:, None] * values
+        if self.offset is not None:
+            values = self.offset[:, None] + values
+        return values[0] if values.ndim == 2 and len(values) == 1 else values
 
     def times(self, factor: Tensor) -> "Levels":
         """The levels of a weight whose channels are multiplied by ``factor``, float64 ``[C]``."""
-
-        def multiplied(values: Tensor | None, column: bool = False) -> Tensor | None:
-            if values is None:
-                return None
-            return (values.double() * (factor[:, None] if column else factor)).float()
-
-        return self._replace(
-            scale=multiplied(self.scale),
-            offset=multiplied(self.offset),
-            rows=multiplied(self.rows, column=True),
-        )
+        if self.scale is None and self.rows is not None and self.rows.ndim == 2:
+            return self._replace(rows=(factor[:, None] * self.rows.double()).float())
+        scale = factor if self.scale is None else factor * self.scale.double()
+        offset = None if self.offset is None else (factor * self.offset.double()).float()
+        return self._replace(scale=scale.float(), offset=offset)
 
 
-def few_numbers(codebook: Tensor) -> Levels:
-    """The shortest :class:`Levels` whose ``codebook()`` equals a codebook bit for bit.
+def few_numbers(codes: Tensor, codebook: Tensor) -> Levels:
+    """The shortest :class:`Levels` that give each code's level bit for bit.
 
     Args:
-        codebook: float32 ``[levels]`` or ``[channels, levels]``, on the CPU.
+        codes: int64, on the CPU; levels that no code has are free.
+        codebook: float32 ``[levels]`` or ``[channels, levels]``.
     """
-    rows = codebook.detach().reshape(-1, codebook.shape[-1])
+    rows, used = codebook.detach().reshape(-1, codebook.shape[-1]), used_levels(codes, codebook)
     count = rows.shape[1]
     for progression in _progressions(count):
         numbers = _numbers(progression, count)
-        largest = int(numbers.abs().argmax())
-        guess = rows[:, largest] / numbers[largest]
-        scale = _fitting(rows, guess, lambda one, numbers=numbers: one[:, None] * numbers)
+        scale = _fitting(rows, used, numbers, None)
         if scale is not None:
-            return Levels(count, scale=scale, progression=progression)
-    if count > 2:  # two values are as few as an offset and a scale
-        index = torch.arange(count, dtype=torch.float32)
-        offset = rows[:, :1].clone()
-        guess = ((rows[:, -1].double() - rows[:, 0].double()) / (count - 1)).float()
-        scale = _fitting(rows, guess, lambda one: offset + one[:, None] * index)
+            return Levels(count, progression=progression, scale=scale)
+    for divisor in (1, count - 1) if count > 2 else ():  # two rows are as few as these two numbers
+        progression = (0, 1, divisor)
+        scale = _fitting(rows, used, _numbers(progression, count), rows[:, 0])
         if scale is not None:
-            return Levels(count, scale=scale, offset=offset[:, 0])
+            return Levels(count, progression=progression, scale=scale, offset=rows[:, 0].clone())
     return Levels(count, rows=codebook.detach().clone())
 
 
@@ -132,14 +138,28 @@ def _numbers(progression: tuple[int, int, int], count: int) -> Tensor:
     return (first + stride * torch.arange(count, dtype=torch.float32)) / divisor
 
 
-def _fitting(rows: Tensor, guess: Tensor, values: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """The scale of each row, among the floats next to a guess, that gives the row's values."""
-    found, known = guess.clone(), torch.zeros(len(rows), dtype=torch.bool)
+def _fitting(rows: Tensor, used: Tensor, numbers: Tensor, offset: Tensor | None) -> Tensor | None:
+    """The scale of each row, among the floats next to a guess, that gives the row's used values."""
+    start = torch.zeros(len(rows)) if offset is None else offset
+    farthest = (numbers.abs() * used).argmax(1)
+    distance = rows.gather(1, farthest[:, None])[:, 0].double() - start.double()
+    guess = (distance / numbers[farthest].double()).float()
+    guess = guess.where(numbers[farthest] != 0, 1.0)  # only the level at 0 is used
+
+    def values(scale: Tensor) -> Tensor:
+        products = scale[:, None] * numbers
+        return products if offset is None else offset[:, None] + products
+
+    return _nearest(guess, lambda scale: ((values(scale) == rows) | ~used).all(1))
+
+
+def _nearest(guess: Tensor, fits: Callable[[Tensor], Tensor]) -> Tensor | None:
+    found, known = guess.clone(), torch.zeros(len(guess), dtype=torch.bool)
     for toward in (-torch.inf, torch.inf):
         scale = guess.clone()
         for _ in range(NEIGHBOURS + 1):
-            fits = (values(scale) == rows).all(1) & ~known
-            found, known = torch.where(fits, scale, found), known | fits
+            here = fits(scale) & ~known
+            found, known = torch.where(here, scale, found), known | here
             scale = torch.nextafter(scale, torch.full_like(scale, toward))
     return found if bool(known.all()) else None
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from qbench.deployment.levels import TOLERANCE, Grid, rising, uniform_grid
+from qbench.deployment.levels import TOLERANCE, Grid, rising, uniform_grid, used_levels
 from qbench.deployment.packing import bits_for
 from qbench.deployment.staircase import AXIS, Staircase
 
@@ -80,7 +80,8 @@ class _ShiftedWeight(_EvenWeight):
     """Codes times a scale, plus an offset: where 0 is no multiple of half a step from a level."""
 
     def deployed(self, weight: Tensor) -> Tensor:
-        return super().deployed(weight) + self.offset
+        value: Tensor = super().deployed(weight) + self.offset
+        return value
 
 
 class _GatheredWeight(_Part):
@@ -99,7 +100,8 @@ def coded_weight(codes: Tensor, codebook: Tensor) -> nn.Module:
         codebook: Level values ``[levels]`` or ``[channels, levels]``, in any order.
     """
     codes, codebook = rising(codes, codebook)  # a folded batch norm may turn a channel's sign
-    grid, side = uniform_grid(codebook), [-1] + [1] * (codes.ndim - 1)
+    grid = uniform_grid(codebook, used_levels(codes, codebook))
+    side = [-1] + [1] * (codes.ndim - 1)
     if grid is None:
         many = codebook.ndim == 2
         rows = torch.arange(len(codes) if many else 1) * codebook.shape[-1]
@@ -132,7 +134,7 @@ def _whole(grid: Grid, divisor: int) -> Tensor | None:
         return None
     unit = grid.step / divisor
     first = (grid.offset / unit).round()
-    largest = torch.maximum(grid.offset.abs(), (grid.offset + grid.step * (grid.count - 1)).abs())
+    largest = torch.maximum(grid.offset.abs(), (grid.offset + grid.step * (grid.number - 1)).abs())
     exact = (grid.offset - first * unit).abs() <= TOLERANCE * largest
     return first.long() if bool(exact.all()) else None
 
@@ -171,7 +173,8 @@ class _SearchedEvenInput(_SearchedInput):
 
     def deployed(self, x: Tensor) -> Tensor:
         codes = (self.places(x) - self.rows).to(torch.uint8)
-        return _dequantized(codes, self.scale, self.zero_point, AXIS) + self.offset
+        value: Tensor = _dequantized(codes, self.scale, self.zero_point, AXIS) + self.offset
+        return value
 
 
 def stepped_input(found: Staircase, dimensions: int) -> nn.Module:
@@ -221,7 +224,7 @@ def _rounded(found: Staircase, grid: Grid) -> nn.Module | None:
     inside = -255 <= int(lowest) <= 0 and -255 <= int(first) <= 0
     if not inside or bool(((row - even).abs() > TOLERANCE * largest).any()):
         return None
-    low, high = lowest * step, (lowest + grid.count - 1) * step
+    low, high = lowest * step, (lowest + grid.number - 1) * step
     return _RoundedInput(
         low=low.float(),
         high=high.float(),
