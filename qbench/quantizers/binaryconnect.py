@@ -1,5 +1,8 @@
 """BinaryConnect: weights are their signs in the forward, and themselves in the update."""
 
+import math
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -13,20 +16,22 @@ __all__ = ["BinaryConnect"]
 
 @quantizers.register("binaryconnect")
 class BinaryConnect(SignQuantizer):
-    """Signs of weights that are kept in [-1, 1], with the straight-through gradient.
+    """Signs of weights that are kept in an interval, with the straight-through gradient.
 
     Courbariaux, Bengio, David, "BinaryConnect", NeurIPS 2015, arXiv:1511.00363.
 
-    forward    q = sign(w), sign(0) = +1;  stochastic: +1 with probability clip((w + 1) / 2, 0, 1),
-               drawn afresh in each training forward, so that E q = w;  deployed: sign(w)
+    forward    q = H sign(w), sign(0) = +1;  stochastic: +H with probability
+               clip((w / H + 1) / 2, 0, 1), drawn afresh in each training forward, so that E q = w;
+               deployed: H sign(w)
     backward   dq/dw = 1
-    update     after the optimizer's step  w <- clip(w, -1, 1)
-    shapes     w any
+    update     after the optimizer's step  w <- clip(w, -H, H)
+    shapes     w [outputs, inputs, ...]
     start      the float weights; schedule none
-    deviates   levels and clip are the paper's 1; the code has Glorot's coefficient H in place
-               of 1 and raises the rate with it, which batch norm and the recipe make up for, but
-               not for stochastic: weights that are small against 1 are drawn like coins; the
-               recipe's weight decay stays
+    options    ``bound``: H = 1 as in the paper (unit), or sqrt(1.5 / (fan in + fan out)) as in its
+               code (glorot); weights that are small against H are drawn like coins, so stochastic
+               wants glorot
+    deviates   the code raises the weights' rate by Glorot's coefficient, here the recipe says it;
+               the recipe's weight decay stays; the code evaluates stochastic with float weights
     """
 
     bits = {"weight": (1,)}
@@ -34,20 +39,41 @@ class BinaryConnect(SignQuantizer):
     family = "surrogate"
     provenance = "verified"
 
-    def __init__(self, *, bit_width: int, target: Target, stochastic: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        bit_width: int,
+        target: Target,
+        stochastic: bool = False,
+        bound: Literal["unit", "glorot"] = "unit",
+    ) -> None:
         """Make the quantizer of one weight; ``stochastic`` draws its training signs."""
         super().__init__(bit_width=bit_width, target=target)
         vars(self)["stochastic"] = stochastic  # a fact of the class, which an option changes here
         self.trains_hard = self.exact_at_end = not stochastic
+        self.bound = bound
+
+    def _limit(self, weight: Tensor) -> float:
+        """``H`` of a weight ``[outputs, inputs, ...]``."""
+        if self.bound == "unit":
+            return 1.0
+        fans = weight[0].numel() + weight[:, 0].numel()
+        return math.sqrt(1.5 / fans)
+
+    def scale(self, x: Tensor) -> Tensor | None:
+        """``H``, where it is not 1."""
+        return None if self.bound == "unit" else x.new_full((), self._limit(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The signs, or drawn ones."""
+        """The scaled signs, or drawn ones."""
         if not self.stochastic:
             return super().forward(x)
-        positive = torch.rand_like(x) < (x.detach() + 1) / 2
-        return with_gradient(x, torch.where(positive, 1.0, -1.0).to(x.dtype))
+        limit = self._limit(x)
+        positive = torch.rand_like(x) < (x.detach() / limit + 1) / 2
+        return with_gradient(x, torch.where(positive, limit, -limit).to(x.dtype))
 
     @torch.no_grad()
     def after_step(self, weight: nn.Parameter) -> None:
-        """Clip the weight to [-1, 1], where it can still change its sign soon."""
-        weight.clamp_(-1.0, 1.0)
+        """Clip the weight to [-H, H], from where its sign can still change."""
+        limit = self._limit(weight)
+        weight.clamp_(-limit, limit)

@@ -79,6 +79,20 @@ def test_b1_drawn_signs_have_the_weight_as_their_mean() -> None:
     assert BinaryConnect.stochastic is False
 
 
+def test_b1_the_published_bound_is_glorots() -> None:
+    """H = sqrt(1.5 / (fan in + fan out)) takes the place of 1: in levels, odds and clip."""
+    latent, bound = nn.Parameter(normal(4, 6, 3, 3)), (1.5 / (6 * 9 + 4 * 9)) ** 0.5
+    plain, drawn = (weight(BinaryConnect, bound="glorot", stochastic=s) for s in (False, True))
+    assert torch.allclose(plain(latent), torch.where(latent >= 0, bound, -bound))
+    assert torch.equal(plain(latent), plain.deployed(latent))
+    torch.manual_seed(0)
+    inside = torch.full_like(latent, 0.6 * bound)
+    mean = torch.stack([drawn(inside) for _ in range(200)]).mean().item()
+    assert mean == pytest.approx(0.6 * bound, abs=0.02 * bound)  # 5 deviations of 0.8/sqrt(43,200)
+    plain.after_step(latent)
+    assert latent.abs().max().item() == pytest.approx(bound)
+
+
 def test_bnn_weights_are_those_of_binaryconnect() -> None:
     """With latent weights clipped to [-1, 1] the window is 1."""
     ends = []
