@@ -95,7 +95,7 @@ class Progressing:
 
     def _fraction(self) -> float:
         under_way = sum(
-            values["epoch"] / values["epochs"] for values in self.running.values() if values
+            values["epoch"] / max(values["epochs"], 1) for values in self.running.values() if values
         )
         return (sum(self.counts.values()) + under_way) / max(len(self.titles), 1)
 

@@ -53,8 +53,9 @@ def _spent(trial: Trial, folder: TrialFolder) -> Iterator[tuple[Key, float]]:
     for row in folder.read_table("seconds.parquet").to_pylist():
         totals[row["phase"]] += row["seconds"]
     training = (value for name, value in totals.items() if not name.startswith(("diag", "setup")))
-    yield ("epoch",), sum(training) / epochs
-    yield ("watched",), totals.get("diagnose", 0.0) / epochs
+    if epochs:
+        yield ("epoch",), sum(training) / epochs
+        yield ("watched",), totals.get("diagnose", 0.0) / epochs
     for entry in trial.diagnostics.of:
         if (seconds := totals.get(f"diagnose/{entry.name}")) is not None:
             yield _measured(entry), seconds / _times(entry, epochs)

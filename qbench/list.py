@@ -30,6 +30,8 @@ Examples:
   python -m qbench.list models --json      for other programs
   python -m qbench.list published --method daq --data cifar10
 """
+DEFAULTS = {"family": "surrogate", "provenance": "verified"}
+"""What the contract says of a quantizer that does not say it itself; a test compares them."""
 PUBLISHED = "published"
 SHOWN = ("method", "model", "data", "bits", "top1", "drop", "kind", "tag", "source")
 """Columns of published results for eyes; the rest is in JSON and in the packaged table."""
@@ -109,6 +111,8 @@ def _facts(entry: Entry) -> dict[str, Any]:
         "name": entry.name,
         "summary": entry.summary,
         "bits": {target: list(widths) for target, widths in bits.items()},
+        "family": entry.facts.get("family", DEFAULTS["family"]) if bits else "",
+        "rests_on": entry.facts.get("provenance", DEFAULTS["provenance"]) if bits else "",
         "paper": entry.facts.get("paper", ""),
         "options": {
             name: {"type": _type(kind), "default": default}
@@ -127,12 +131,14 @@ def _table(entries: list[Entry]) -> Table:
     columns = [
         ("weight bits", [_bits(row, "weight") for row in rows]),
         ("activation bits", [_bits(row, "activation") for row in rows]),
+        ("family", [row["family"] for row in rows]),
+        ("rests on", [row["rests_on"] for row in rows]),
         ("what it is", [row["summary"].replace("``", "") for row in rows]),
         ("paper", [row["paper"] for row in rows]),
     ]
     shown = [(title, cells) for title, cells in columns if any(cells)]
     for title, _ in shown:
-        table.add_column(title, no_wrap=title.endswith("bits"))
+        table.add_column(title, no_wrap=title not in ("what it is", "paper"))
     for index, row in enumerate(rows):
         table.add_row(row["name"], *(Text(cells[index]) for _, cells in shown))
     return table
@@ -150,8 +156,9 @@ def _details(entry: Entry) -> Text:
     if facts["bits"]:
         widths = (f"{bit_ranges(value)} ({target})" for target, value in facts["bits"].items())
         lines.append(f"bits: {', '.join(widths)}")
-    if facts["paper"]:
-        lines.append(f"paper: {facts['paper']}")
+    for name in ("family", "rests_on", "paper"):
+        if facts[name]:
+            lines.append(f"{name.replace('_', ' ')}: {facts[name]}")
     for name, option in facts["options"].items():
         lines.append(f"option {name}: {option['type']} = {json.dumps(option['default'])}")
     lines += ["", *entry.doc.replace("``", "").splitlines(), ""]

@@ -1,6 +1,7 @@
 """``python -m qbench.list``: what there is, for eyes and for programs."""
 
 import json
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
@@ -9,6 +10,7 @@ from rich.console import Console
 from qbench import list as listing
 from qbench import registry
 from qbench.errors import UsageError
+from qbench.quantizers.contract import Family, Provenance
 from qbench.registry import Registry
 
 
@@ -29,6 +31,8 @@ def test_every_name_has_a_line_with_what_it_is(kind: str) -> None:
 def test_quantizers_show_bits_and_papers() -> None:
     (line,) = [line for line in output("quantizers").splitlines() if line.startswith("lsq")]
     assert line.split()[:3] == ["lsq", "2-8", "2-8"]
+    assert "learned levels" in line
+    assert "verified" in line
     assert "arXiv:1902.08153" in line
     assert "weight bits" not in output("models")
 
@@ -46,6 +50,15 @@ def test_json_has_options_with_types_and_defaults() -> None:
         "default": "identity",
     }
     assert found["lsq"]["bits"]["weight"] == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_family_and_provenance_are_those_of_the_classes() -> None:
+    families = set(get_args(Family))
+    for row in json.loads(output("quantizers", "--json")):
+        kind = registry.quantizers.load(row["name"])
+        assert (row["family"], row["rests_on"]) == (kind.family, kind.provenance)
+        assert row["family"] in families
+        assert row["rests_on"] in get_args(Provenance)
 
 
 def test_verbose_has_options_and_equations() -> None:

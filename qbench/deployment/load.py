@@ -42,12 +42,14 @@ def load_deployed(deployed: bytes | Mapping[str, Tensor], model: nn.Module) -> n
         tensors, {*state, *(f"{name}.weight.{part}" for name in layers for part in _PARTS)}
     )
     for name, own in state.items():
-        if tensors[name].shape != own.shape or tensors[name].dtype != own.dtype:
+        sized = own.numel() > 0  # else its quantizer sizes it by the first batch
+        if (sized and tensors[name].shape != own.shape) or tensors[name].dtype != own.dtype:
             raise ValueError(_mismatch(name, tensors[name], own))
     values = {
         name: decoded_weight(name, tensors, layer.weight.shape) for name, layer in layers.items()
     }
-    for name, own in state.items():
+    _give_sizes(model, tensors)
+    for name, own in float_state(model).items():
         own.copy_(tensors[name])
     for name, layer in layers.items():
         layer.weight.copy_(values[name])
@@ -134,6 +136,13 @@ def decoded_weight(name: str, tensors: Mapping[str, Tensor], own: tuple[int, ...
             "levels, counted from 0; the file is damaged: run its trial again"
         )
     return decode(codes, codebook.cpu())
+
+
+def _give_sizes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Size what is empty before a first batch, in place, as the file has it."""
+    for name, own in (*model.named_parameters(), *model.named_buffers()):
+        if own.numel() == 0 and name in tensors:
+            own.data = own.new_empty(tensors[name].shape)
 
 
 def _mismatch(name: str, found: Tensor, own: Tensor) -> str:

@@ -159,7 +159,8 @@ def initialize(model: nn.Module, images: Tensor) -> None:
         images: The first training batch ``[batch, channels, height, width]``.
 
     Raises:
-        UsageError: A quantized layer is not called, so that its quantizers would do nothing.
+        UsageError: A quantized layer is not called, so that its quantizers would do nothing; or an
+            activation quantizer needs values of both signs and gets none below 0.
     """
     waiting = quantized_layers(model)
     names = {id(layer): name for name, layer in waiting.items()}
@@ -169,6 +170,7 @@ def initialize(model: nn.Module, images: Tensor) -> None:
         if isinstance(layer, QuantLayer) and waiting.pop(names[id(layer)], None) is not None:
             (x,) = inputs
             if layer.activation_quantizer is not None:
+                _check_signs(layer.activation_quantizer, x, names[id(layer)])
                 layer.activation_quantizer.initialize(x, layer, x)
             if layer.weight_quantizer is not None:
                 layer.weight_quantizer.initialize(layer.weight, layer, x)
@@ -190,6 +192,15 @@ def initialize(model: nn.Module, images: Tensor) -> None:
             f"the network does not call {len(waiting)} of its layers, or uses their weights in "
             f"another way, so they cannot be quantized: {', '.join(waiting)}; add them to "
             "keep_float"
+        )
+
+
+def _check_signs(quantizer: Quantizer, x: Tensor, name: str) -> None:
+    if quantizer.signed_inputs and bool((x >= 0).all()):
+        raise UsageError(
+            f"{type(quantizer).__name__} takes the signs of a layer's inputs, and those of "
+            f"'{name}' have none below 0: choose a model whose layers read signed values, such "
+            "as resnet20 with activation: hardtanh, or another method for the activations"
         )
 
 

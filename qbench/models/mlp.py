@@ -1,10 +1,13 @@
 """Multilayer perceptron: the smallest network that a quantizer can be tried on."""
 
 from itertools import pairwise
+from typing import Literal
 
 from torch import nn
 
 from qbench.errors import UsageError
+from qbench.models.activations import activation_layer
+from qbench.models.initialization import start_weights
 from qbench.registry import models
 
 __all__ = ["mlp"]
@@ -20,6 +23,9 @@ def mlp(
     width: int = 256,
     depth: int = 2,
     batch_norm: bool = True,
+    activation: Literal["relu", "hardtanh", "prelu", "rprelu", "none"] = "relu",
+    init: Literal["own", "he_normal", "he_uniform", "xavier_normal", "xavier_uniform"] = "own",
+    init_scale: float = 1.0,
 ) -> nn.Module:
     """Multilayer perceptron of ``depth`` hidden layers of ``width`` units.
 
@@ -33,6 +39,9 @@ def mlp(
         width: Units of a hidden layer.
         depth: Hidden layers.
         batch_norm: Whether hidden layers have batch norm in place of a bias.
+        activation: What ends each hidden layer; all but ``relu`` keep signs.
+        init: The distribution that weights start from; ``own`` is that of torch's layers.
+        init_scale: Multiplies them.
 
     Raises:
         UsageError: ``width`` is below 1 or ``depth`` below 0.
@@ -48,5 +57,7 @@ def mlp(
         layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
         if batch_norm:
             layers.append(nn.BatchNorm1d(outputs))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers, nn.Linear(units[-1], classes))
+        layers.append(activation_layer(activation, outputs))
+    network = nn.Sequential(*layers, nn.Linear(units[-1], classes))
+    start_weights(network, init, init_scale)
+    return network

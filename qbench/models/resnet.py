@@ -1,15 +1,27 @@
 """The residual networks for 32x32 images: 6n+2 layers in three stages of 16, 32 and 64 channels."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from qbench.models.activations import activation_layer
+from qbench.models.initialization import start_weights
 from qbench.registry import models
 
-__all__ = ["CifarResNet", "resnet"]
+__all__ = ["CifarResNet", "Recipe", "resnet"]
 
 _WIDTHS = (16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a network may be built with in place of the paper's parts."""
+
+    shortcut: Literal["A", "B"] = "A"
+    activation: Literal["relu", "hardtanh", "prelu", "rprelu", "none"] = "relu"
+    residual: Literal["block", "convolution"] = "block"
 
 
 class PaddedShortcut(nn.Module):
@@ -29,17 +41,20 @@ class PaddedShortcut(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; each convolution reads what a ReLU made."""
+    """Two 3x3 convolutions beside a shortcut; each convolution reads what an activation made."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: Literal["A", "B"]) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, recipe: Recipe) -> None:
         """Make a block from ``inputs`` to ``outputs`` channels."""
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
+        self.activation1 = activation_layer(recipe.activation, outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.activation2 = activation_layer(recipe.activation, outputs)
+        self.each = recipe.residual == "convolution"
         self.shortcut: nn.Module = nn.Identity()
-        if inputs != outputs and shortcut == "A":
+        if inputs != outputs and recipe.shortcut == "A":
             self.shortcut = PaddedShortcut(outputs - inputs, stride)
         elif inputs != outputs:
             self.shortcut = nn.Sequential(
@@ -48,25 +63,31 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, inputs, height, width]`` to ``[batch, outputs, …/stride, …/stride]``."""
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(residual + self.shortcut(x))
+        first = self.bn1(self.conv1(x))
+        if self.each:
+            middle = self.activation1(first + self.shortcut(x))
+            past = middle
+        else:
+            middle = self.activation1(first)
+            past = self.shortcut(x)
+        result: Tensor = self.activation2(self.bn2(self.conv2(middle)) + past)
+        return result
 
 
 class CifarResNet(nn.Module):
     """Three stages of ``blocks`` basic blocks between a 3x3 convolution and a linear layer."""
 
-    def __init__(
-        self, blocks: int, channels: int, classes: int, shortcut: Literal["A", "B"]
-    ) -> None:
+    def __init__(self, blocks: int, channels: int, classes: int, recipe: Recipe) -> None:
         """Make the network for images of any size with ``channels`` channels."""
         super().__init__()
         self.conv1 = nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
+        self.activation = activation_layer(recipe.activation, _WIDTHS[0])
         stages, inputs = [], _WIDTHS[0]
         for width in _WIDTHS:
             stage = []
             for _ in range(blocks):
-                stage.append(BasicBlock(inputs, width, 1 if inputs == width else 2, shortcut))
+                stage.append(BasicBlock(inputs, width, 1 if inputs == width else 2, recipe))
                 inputs = width
             stages.append(nn.Sequential(*stage))
         self.stage1, self.stage2, self.stage3 = stages
@@ -77,7 +98,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images ``[batch, channels, size, size]`` to logits ``[batch, classes]``."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.activation(self.bn1(self.conv1(x)))
         x = self.stage3(self.stage2(self.stage1(x)))
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
         return logits
@@ -88,13 +109,28 @@ class CifarResNet(nn.Module):
     paper="He et al., Deep Residual Learning for Image Recognition, CVPR 2016, arXiv:1512.03385",
 )  # fmt: skip
 def resnet(
-    name: str, channels: int, classes: int, size: int, *, shortcut: Literal["A", "B"] = "A"
+    name: str,
+    channels: int,
+    classes: int,
+    size: int,
+    *,
+    shortcut: Literal["A", "B"] = "A",
+    activation: Literal["relu", "hardtanh", "prelu", "rprelu", "none"] = "relu",
+    init: Literal["own", "he_normal", "he_uniform", "xavier_normal", "xavier_uniform"] = "own",
+    init_scale: float = 1.0,
+    residual: Literal["block", "convolution"] = "block",
 ) -> nn.Module:
     """Residual network for small images, of 6n+2 layers.
 
     He et al., CVPR 2016, arXiv:1512.03385, section 4.2. The order is convolution, batch norm, ReLU,
     so that the input of every convolution but the first is the output of a ReLU. Convolutions start
     from He's normal distribution over the outputs (fan-out).
+
+    Methods that take the sign of a layer's input need one that has signs: any other ``activation``.
+    ``activation: none`` with ``residual: convolution`` is the structure of Bi-Real net (Liu et al.,
+    ECCV 2018, arXiv:1808.00278), ``hardtanh`` with it that of IR-Net (Qin et al., CVPR 2020,
+    arXiv:1909.10788), ``rprelu`` with it that of ReActNet (Liu et al., ECCV 2020,
+    arXiv:2003.03488), each with the shortcuts of this network where channels grow.
 
     Args:
         name: ``resnet`` and the number of layers.
@@ -103,6 +139,15 @@ def resnet(
         size: Height and width of an image, in pixels; any, the last stage sees a quarter of it.
         shortcut: Where the number of channels grows: ``A`` pads with zeros and has no parameters,
             ``B`` is a 1x1 convolution with batch norm.
+        activation: What follows each batch norm, and each sum. Only after ``relu`` no layer's
+            input is negative.
+        residual: Around what there is a shortcut: each ``block`` of two convolutions, or each
+            ``convolution``, so that the values before a sign are added to what follows it.
+        init: The distribution that weights start from; ``own`` is that above.
+        init_scale: Multiplies them.
     """
     layers = int(name.removeprefix("resnet"))
-    return CifarResNet((layers - 2) // 6, channels, classes, shortcut)
+    recipe = Recipe(shortcut, activation, residual)
+    network = CifarResNet((layers - 2) // 6, channels, classes, recipe)
+    start_weights(network, init, init_scale)
+    return network

@@ -3,7 +3,7 @@
 import pickle
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from qbench.errors import UsageError, unknown
+from qbench.models.initialization import start_weights
 from qbench.models.torchvision_import import classification_models, import_torchvision
 from qbench.registry import models
 
@@ -22,7 +23,14 @@ _AUXILIARY = ("googlenet", "inception_v3")
 
 @models.register("torchvision/*", paper="https://docs.pytorch.org/vision/stable/models.html")
 def torchvision_model(
-    name: str, channels: int, classes: int, size: int, *, weights: str = ""
+    name: str,
+    channels: int,
+    classes: int,
+    size: int,
+    *,
+    weights: str = "",
+    init: Literal["own", "he_normal", "he_uniform", "xavier_normal", "xavier_uniform"] = "own",
+    init_scale: float = 1.0,
 ) -> nn.Module:
     """Any classification network of torchvision, such as ``torchvision/resnet18``.
 
@@ -35,6 +43,9 @@ def torchvision_model(
         size: Height and width of an image, in pixels.
         weights: A local file, ``.pth`` or ``.safetensors``, to start from; nothing is downloaded.
             If it was trained for another number of classes, the last layer starts anew.
+        init: The distribution that weights start from where no file gives them; ``own`` is
+            torchvision's.
+        init_scale: Multiplies them.
 
     Raises:
         UsageError: There is no such network or file, the file does not fit, images do not have 3
@@ -62,6 +73,7 @@ def torchvision_model(
     model: nn.Module = torchvision.models.get_model(
         short, weights=None, num_classes=classes, **options
     )
+    start_weights(model, init, init_scale)
     if state is not None:
         _load(model, _renamed(state, short), weights, name)
     return model

@@ -15,9 +15,24 @@ from typing import ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
-__all__ = ["ParameterGroup", "Progress", "Quantizer", "Target", "decode"]
+__all__ = [
+    "Family", "ParameterGroup", "Progress", "Provenance", "Quantizer", "Target", "decode",
+]  # fmt: skip
 
 Target = Literal["weight", "activation"]
+
+Family = Literal[
+    "reference", "control", "surrogate", "annealed", "learned levels", "meta", "regulariser",
+    "proximal", "latent-free", "stochastic", "post-training",
+]  # fmt: skip
+"""``surrogate``: a hard forward with another backward; ``annealed``: soft, and hard at the end;
+``learned levels``: steps, clips or level values are trained or fitted; ``meta``: a second network
+makes the update or the codes; ``regulariser``: a term of the loss; ``proximal``: a map pulls weights to levels;
+``latent-free``: the weights are the levels; ``stochastic``: the forward is sampled."""
+
+Provenance = Literal["verified", "recalled", "reconstruction"]
+"""``verified``: the paper's text or its authors' code was read; ``recalled``: the equations are
+known but were not seen again; ``reconstruction``: filled in from an abstract or notes."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +101,12 @@ class Quantizer(nn.Module, ABC):
     """The bit-widths that the method can do, for each target that it has an answer to."""
     paper: ClassVar[str] = ""
     """Authors, venue, year, identifier."""
+    family: ClassVar[Family] = "surrogate"
+    """What carries the method."""
+    provenance: ClassVar[Provenance] = "verified"
+    """What its equations rest on."""
+    signed_inputs: ClassVar[bool] = False
+    """Whether its activations need values of both signs: after a ReLU, sign(x) is 1 everywhere."""
     stochastic: ClassVar[bool] = False
     """Whether two training forwards of one input may differ."""
     trains_hard: bool = True

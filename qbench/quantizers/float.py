@@ -20,6 +20,7 @@ class Float(Quantizer):
     """
 
     bits = {"weight": (32,), "activation": (32,)}
+    family = "reference"
 
     def forward(self, x: Tensor) -> Tensor:
         """The input itself."""

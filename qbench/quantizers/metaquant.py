@@ -48,6 +48,7 @@ class MetaQuant(Quantizer):
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8)}
     paper = "Chen et al., NeurIPS 2019"
+    family = "meta"
     owns_update = True
 
     network: MetaNetwork

@@ -56,6 +56,7 @@ class NegativeControl(STE):
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8), "activation": (1, 2, 3, 4, 5, 6, 7, 8)}
     paper = "a control, not a method: no paper"
+    family = "control"
     note = "a control, not a method: its gradient or its signs are spoiled on purpose"
 
     drawn: Tensor

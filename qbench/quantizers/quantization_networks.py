@@ -48,6 +48,7 @@ class QuantizationNetworks(Quantizer):
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8), "activation": (1, 2, 3, 4, 5, 6, 7, 8)}
     paper = "Yang et al., CVPR 2019, arXiv:1911.09464"
+    family = "annealed"
     trains_hard = False
     exact_at_end = False
 

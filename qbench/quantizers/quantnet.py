@@ -43,6 +43,8 @@ class QuantNet(Quantizer):
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8)}
     paper = "Liu et al., ECCV 2020 Workshops, arXiv:2009.04626"
+    family = "meta"
+    provenance = "reconstruction"
     note = (
         "reconstruction from the abstract: the paper's method text was not available; it quantizes "
         "weights only, activations take another method, which may not be free of STE"

@@ -117,7 +117,8 @@ class Schedule(Settings):
 class Training(Settings):
     """The recipe: the same for every quantizer, unless an entry of the study says otherwise."""
 
-    epochs: PositiveInt = 200
+    epochs: NonNegativeInt = 200
+    """0 deploys the start as it is rounded, or as a post-training method fits it."""
     batch: PositiveInt = 128
     evaluation_batch: PositiveInt = 500
     optimizer: Optimizer = Optimizer()
@@ -276,3 +277,16 @@ class Study(Settings):
     resources: Resources = Resources()
     tracking: TrackingSettings = TrackingSettings()
     report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="after")
+    def _check_trained(self) -> Self:
+        """What is not trained itself starts from what was."""
+        floats = [row for row in self.quantizers if row.name == "float"]
+        rows = {"scratch": self.quantizers, "float": floats or (QuantizerEntry(name="float"),)}
+        for row in rows.get(self.start, ()):
+            if row.training.get("epochs", self.training.epochs) == 0:
+                raise ValueError(
+                    f"'{row.label or row.name}' starts from random weights with 0 "
+                    "training.epochs; give it 1 or more, or start from 'float' with 1 or more"
+                )
+        return self

@@ -45,6 +45,8 @@ class DivergedError(Exception):
 def train(trial: Trial, site: Site) -> Iterator[list[Row]]:
     """Train one trial from its last checkpoint on, and write its result files.
 
+    With 0 epochs the network is deployed as its quantizers start, fitted where they are.
+
     Args:
         trial: What to train.
         site: Where: paths, device, threads.
@@ -76,6 +78,8 @@ class Run:
             made = self.experiment
             state = load_checkpoint(self.folder, self.code, made.model, made.optimizers)
         self.state = state or State()
+        if state is not None or not trial.training.epochs:
+            made.engine.set_progress(self._progress())
         self.window = Window(
             made.model,
             length=trial.diagnostics.window,
@@ -83,6 +87,8 @@ class Run:
         )
         self.saved_at = time.monotonic()
         if state is None:
+            if not trial.training.epochs:
+                self._validate()
             self._measure()
 
     def train_epoch(self) -> list[Row]:
@@ -159,6 +165,8 @@ class Run:
 
     def _progress(self) -> Progress:
         per_epoch, epochs = self.experiment.loader.steps_per_epoch, self.trial.training.epochs
+        if not epochs:
+            return Progress.end()
         step = self.state.epoch * per_epoch + self.state.batch
         recipe = self.trial.training
         factor = rate_factor(recipe.schedule, step / per_epoch, epochs)

@@ -21,6 +21,7 @@ from qbench.study.trial import Trial
 from qbench.training.choose_engine import ENGINES, choose_engine
 from qbench.training.engine import Engine
 from qbench.training.optimizers import make_optimizers
+from qbench.training.post_training import fit_layers
 from qbench.training.site import Site
 
 __all__ = [
@@ -72,6 +73,7 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
     model = placed(quantized(model, trial), site)
     first, _ = next(iter(loader.plain_training(1)))
     initialize(model, first)
+    fit_layers(model, loader, trial.seed)
     on_gpu = site.device.startswith("cuda")
     optimizers = make_optimizers(model, training, fused=on_gpu)
     torch.manual_seed(torch_seed(trial, "quantizers"))

@@ -129,7 +129,7 @@ def test_initial_values_follow_the_seed():
         ("resnet19", {}, "no model 'resnet19'; did you mean 'resnet110'|did you mean 'resnet"),
         ("resnet20", {"shortcut": "C"}, "shortcut='C'"),
         ("resnet20", {"width": 3}, "width=3.*its options: shortcut"),
-        ("vgg_small", {"width": 3}, "its options: none"),
+        ("vgg_small", {"width": 3}, "its options: activation, init, init_scale"),
     ],
 )
 def test_wrong_names_and_options_are_one_sentence(name, options, sentence):

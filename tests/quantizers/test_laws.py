@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -17,15 +18,24 @@ CASES = [
     for bits in widths
     if bits != 32  # float has no codes to speak of
 ]
-IDS = [f"{name}-{target}-{bits}" for name, target, bits in CASES]
-every_case = pytest.mark.parametrize(("name", "target", "bits"), CASES, ids=IDS)
 
 
-def latent(target: str, seed: int = 0) -> torch.Tensor:
+def case(name: str, target: str, bits: int) -> Any:
+    """The bit-widths between a method's lowest, 4 and its highest are a matter for the slow run."""
+    widths = quantizers.entry(name).facts["bits"][target]
+    marks = [] if bits in (widths[0], 4, widths[-1]) else [pytest.mark.slow]
+    return pytest.param(name, target, bits, marks=marks, id=f"{name}-{target}-{bits}")
+
+
+every_case = pytest.mark.parametrize(("name", "target", "bits"), [case(*one) for one in CASES])
+
+
+def latent(target: str, seed: int = 0, *, signed: bool = False) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     if target == "weight":
         return torch.randn(8, 4, 3, 3, generator=generator) * 0.1
-    return torch.randn(6, 4, 5, 5, generator=generator).relu()  # a layer's input after a ReLU
+    inputs = torch.randn(6, 4, 5, 5, generator=generator)
+    return inputs if signed else inputs.relu()  # a layer's input after a ReLU
 
 
 def make(name: str, target: str, bits: int, seed: int = 0) -> tuple[Quantizer, nn.Conv2d]:
@@ -37,7 +47,7 @@ def make(name: str, target: str, bits: int, seed: int = 0) -> tuple[Quantizer, n
     layer.weight_quantizer = quantizer if target == "weight" else None
     layer.activation_quantizer = quantizer if target == "activation" else None
     kind.connect([quantizer])
-    inputs = latent("activation", seed)
+    inputs = latent("activation", seed, signed=kind.signed_inputs)
     with torch.no_grad():
         layer.weight.copy_(latent("weight", seed))
         quantizer.initialize(layer.weight if target == "weight" else inputs, layer, inputs)
@@ -45,7 +55,9 @@ def make(name: str, target: str, bits: int, seed: int = 0) -> tuple[Quantizer, n
 
 
 def probe(layer: nn.Conv2d, target: str) -> torch.Tensor:
-    return layer.weight if target == "weight" else latent("activation", seed=1)
+    if target == "weight":
+        return layer.weight
+    return latent("activation", seed=1, signed=layer.activation_quantizer.signed_inputs)
 
 
 def at(fraction: float) -> Progress:

@@ -71,7 +71,7 @@ def test_typed_values(tmp_path: Path) -> None:
         ("epochs: 2", "epochs: two", 16, "training.epochs: write a whole number in place of 'two'"),
         ("epochs: 2", "epochs: true", 16, "write a whole number in place of true"),
         ("epochs: 2", "epochs: '2'", 16, "write a whole number in place of '2'"),
-        ("epochs: 2", "epochs: 0", 16, "0 is not allowed; write more than 0"),
+        ("epochs: 2", "epochs: -1", 16, "-1 is not allowed; write at least 0"),
         ("epochs: 2", "epochs: 2000-01-01", 16, "date"),
         ("1e-2", ".inf", 18, "not a finite number"),
         ("epochs: 2\n  optimizer:\n    learning_rate: 1e-2", "optimizer: adam", 16,

@@ -1,0 +1,129 @@
+"""A deployed network as an ONNX file, and the only place that imports onnx and onnxruntime."""
+
+import copy
+import importlib
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from qbench.deployment.compact import CompactNetwork
+from qbench.deployment.onnx_parts import coded_weight, stepped_input
+from qbench.deployment.staircase import staircase
+from qbench.errors import UsageError
+from qbench.models.layers import quantized_layers, set_mode
+from qbench.quantizers.contract import Quantizer
+
+__all__ = ["require_onnx", "run_onnx", "to_onnx"]
+
+OPSET = 17
+"""The first with all operators that are needed, so that old runtimes read the file."""
+
+
+def require_onnx() -> tuple[ModuleType, ModuleType]:
+    """The modules onnx and onnxruntime.
+
+    Raises:
+        UsageError: One of them is not installed.
+    """
+    try:
+        return importlib.import_module("onnx"), importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the module '{error.name}' is not installed, and --to onnx needs it; "
+            "run pip install 'qbench-harness[onnx]', or pip install onnx onnxruntime"
+        ) from None
+
+
+def to_onnx(model: nn.Module, network: CompactNetwork, images: Tensor) -> bytes:
+    """Write a network with ONNX's own operators for quantized tensors.
+
+    torch's exporter by tracing is used: it needs no further library and knows the operators of all
+    networks here. Weights are stored as integers of 8 bits, since the file has no smaller ones that
+    all runtimes read.
+
+    Args:
+        model: What ``restore`` made of ``network``.
+        network: Its codes and levels.
+        images: A few, ``[batch, channels, height, width]``, to see the inputs of layers with.
+
+    Returns:
+        A model with the input ``images`` and the output ``logits``, of any batch size.
+
+    Raises:
+        UsageError: onnx is not installed; a quantizer or an operator cannot be written.
+    """
+    onnx, _ = require_onnx()
+    twin = _with_parts(copy.deepcopy(model).eval(), network, images)
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is not the newest exporter, and what it traces
+        try:
+            torch.onnx.export(
+                twin, (images,), cast(Any, buffer), dynamo=False, opset_version=OPSET,
+                input_names=["images"], output_names=["logits"],
+                dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+                training=torch.onnx.TrainingMode.PRESERVE,  # or batch norms are folded on the way
+                do_constant_folding=False,  # or codes become float weights
+            )  # fmt: skip
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"torch cannot write this network as ONNX: {' '.join(str(error).split())[:300]}; "
+                "export to safetensors, or take a model without this operator"
+            ) from None
+    proto = onnx.load_model_from_string(buffer.getvalue())
+    about = {"layers": sorted(network.coded), "folded": network.folded}
+    onnx.helper.set_model_props(proto, {"qbench": json.dumps(about, sort_keys=True)})
+    onnx.checker.check_model(proto, full_check=True)
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def run_onnx(data: bytes, images: Tensor, options: Mapping[str, str] | None = None) -> Tensor:
+    """The logits that onnxruntime computes on the CPU.
+
+    Args:
+        data: An ONNX file.
+        images: ``[batch, channels, height, width]``.
+        options: Entries of the session's configuration.
+
+    Raises:
+        UsageError: onnxruntime is not installed.
+    """
+    _, runtime = require_onnx()
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    for key, value in (options or {}).items():
+        settings.add_session_config_entry(key, value)
+    session = runtime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], {"images": images.contiguous().numpy()})
+    return torch.from_numpy(logits)
+
+
+@torch.no_grad()
+def _with_parts(model: nn.Module, network: CompactNetwork, images: Tensor) -> nn.Module:
+    layers = quantized_layers(model)
+    seen: dict[str, Tensor] = {}
+    set_mode(model, "deployed")
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            hook = layer.register_forward_pre_hook(
+                lambda _, inputs, name=name: seen.update({name: inputs[0].contiguous()})
+            )
+            stack.callback(hook.remove)
+        model(images)
+    for name, layer in layers.items():
+        quantizer = layer.activation_quantizer
+        if quantizer is not None:
+            found = staircase(quantizer, seen[name], name)
+            layer.activation_quantizer = cast(Quantizer, stepped_input(found, seen[name].ndim))
+        if name in network.coded:
+            codes, levels = network.coded[name]
+            layer.weight_quantizer = cast(Quantizer, coded_weight(codes, levels.codebook()))
+    return model
