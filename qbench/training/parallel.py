@@ -1,8 +1,8 @@
 """One trial on several devices of a machine: its processes share out the images of each step.
 
-Every process holds the whole network and runs the same steps. Gradients are averaged and batch norm
-uses the statistics of the whole batch, so a step is, up to rounding, that of one process. Stochastic
-quantizers of activations draw the same numbers in each process, for other images.
+Every process holds the whole network and runs the same steps. Gradients are averaged, and batch
+norm uses the statistics of the whole batch, so a step is, up to rounding, that of one process.
+Stochastic quantizers of activations draw the same numbers in each process, for other images.
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ from qbench.training.site import Site
 __all__ = ["PeerError", "peers"]
 
 PATIENCE = timedelta(days=2)
-"""How long a process waits for another that measures or evaluates; a dead one is noticed at once."""
+"""How long a process waits for one that measures or evaluates; a dead one is noticed at once."""
 _TASK = TypeAdapter(tuple[Trial, Site, str])
 
 

@@ -17,10 +17,11 @@ class Site:
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 60.0
-    timeout_minutes: float | None = None
     plugins: tuple[str, ...] = ()
     start_file: Path | None = None
     """Weights to start from, where the trial starts from a file."""
+    timeout_minutes: float | None = None
+    """After so long a worker ends itself."""
     processes: int = 1
     """How many share out each batch, on a device each, numbered from 0 on this machine."""
     rank: int = 0
