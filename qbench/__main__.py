@@ -1,4 +1,4 @@
-"""``qbench run|report|list|bench …``: the same commands under one name."""
+"""``qbench run|report|track|list|bench …``: the same commands under one name."""
 
 import importlib
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "list": "qbench.list",
     "report": "qbench.report",
     "run": "qbench.run",
+    "track": "qbench.track",
 }
 """Name to module."""
 

@@ -73,6 +73,8 @@ class Session:
     """What the user typed, without the options that change no result."""
     part: str = ""
     """The shard, so that parts of one study may run at once."""
+    retrack: bool = False
+    """Look at the tracking store even where the last run left nothing to be logged."""
 
     def go(self, console: Console) -> Result:
         """Train what is to be trained, track it, and write the report.
@@ -147,7 +149,8 @@ class Session:
         if not tracking.enabled:
             return None, ""
         tracked = self._tracked()
-        if tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses():
+        same = tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses()
+        if same and not self.retrack:
             return None, str(tracked["browse"])  # nothing is new, and mlflow's import is slow
         tracker = BackgroundTracker(self.plan)
         facts = provenance(self.study_file, images.values(), self._device)
@@ -193,6 +196,7 @@ class Session:
     def _jobs(self, images: dict[str, Path]) -> list[Job]:
         study = self.plan.study
         start = Path(study.start).resolve() if study.start not in ("scratch", "float") else None
+        processes = max(int(study.resources.gpus), 1)
         return [
             Job(
                 trial,
@@ -200,10 +204,12 @@ class Session:
                     results=self.results.resolve(),
                     images=images[_data_key(trial)],
                     device=self._device,
-                    threads=study.resources.cpus,
+                    threads=max(study.resources.cpus // processes, 1),
                     checkpoint_seconds=study.resources.checkpoint_seconds,
+                    timeout_minutes=study.resources.timeout_minutes,
                     plugins=study.plugins,
                     start_file=start if trial.start.startswith("file:") else None,
+                    processes=processes,
                 ),
             )
             for trial in self.standing.to_run

@@ -139,7 +139,9 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:
         deaths = self._deaths[_name(trial)] = self._deaths.get(_name(trial), 0) + 1
-        if deaths > self._retries:
+        if self._queue.has_failed(_name(trial)):  # it ran too long, and said so
+            self._queue.ended(_name(trial))
+        elif deaths > self._retries:
             self._queue.ended(_name(trial), _failure(trial, deaths))
         else:
             self._queue.give_back(_name(trial))

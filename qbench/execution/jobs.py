@@ -137,6 +137,10 @@ class Queue:
         """Queue a job again whose worker died; it continues from its last checkpoint."""
         self._waiting[name] = self._running.pop(name)
 
+    def has_failed(self, name: str) -> bool:
+        """Whether a job that was handed out has recorded that it failed."""
+        return TrialFolder(self._running[name].site.results, name).status() == "failed"
+
     def started(self, name: str) -> None:
         """Tell the watcher that a job starts."""
         self._watcher.started(name)

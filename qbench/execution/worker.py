@@ -1,11 +1,14 @@
 """The Ray actor that runs one trial after the other; the process and its imports stay."""
 
+import os
+import threading
 import time
 from typing import Any
 
 from ray.tune import Trainable
 
 from qbench.execution.jobs import Job, Values, run_job
+from qbench.store import Failure, TrialFolder
 
 __all__ = ["Worker"]
 
@@ -17,7 +20,12 @@ class Worker(Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the trial; it starts with the first ``step``, since Tune may yet withdraw it."""
-        self._epochs = run_job(Job.from_json(config["job"]), config["run"])
+        job = Job.from_json(config["job"])
+        self._epochs = run_job(job, config["run"])
+        self._alarm = threading.Timer((job.site.timeout_minutes or 0) * 60, _end, (job,))
+        if job.site.timeout_minutes is not None:
+            self._alarm.daemon = True
+            self._alarm.start()
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, at least an epoch; say what the last epoch said."""
@@ -26,6 +34,7 @@ class Worker(Trainable):  # type: ignore[misc]
         for values in self._epochs:
             if time.monotonic() >= until:
                 return {"values": values, "done": False}
+        self._alarm.cancel()
         return {"values": values, "done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -36,4 +45,12 @@ class Worker(Trainable):  # type: ignore[misc]
 
     def cleanup(self) -> None:
         """Close the trial, so that it lets go of its files."""
+        self._alarm.cancel()
         self._epochs.close()
+
+
+def _end(job: Job) -> None:
+    """End this process, in which a trial has run too long: nothing less stops a plug-in's loop."""
+    message = f"it ran for more than resources.timeout_minutes={job.site.timeout_minutes:g}"
+    TrialFolder(job.site.results, job.trial.name).fail(Failure("timeout", message))
+    os._exit(1)

@@ -1,5 +1,6 @@
 """The comparison of a study: its rows and settings, with values by seed, and who is best where."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from qbench.reporting.traces import Traces
 from qbench.study.plan import Cell, Plan
 from qbench.study.trial import Trial
 
-__all__ = ["Comparison", "Group", "Setting", "setting_of"]
+__all__ = ["Comparison", "Group", "Setting", "by_seed", "setting_of"]
 
 
 DEFAULT_BASELINE = "ste"
@@ -56,10 +57,10 @@ class Group:
         """The last value of a history by seed, times ``scale``; seeds without it are left out."""
         found = {
             seed: result.final[name][1] * scale
-            for seed, result in sorted(self.done.items())
+            for seed, result in self.done.items()
             if name in result.final
         }
-        return pd.Series(found, dtype=float).dropna()
+        return by_seed(found)
 
     @cached_property
     def accuracy(self) -> pd.Series:
@@ -83,12 +84,14 @@ class Group:
 
     def seconds(self, phase: str) -> pd.Series:
         """Wall time of a phase by seed."""
-        found = {
-            seed: result.seconds[phase]
-            for seed, result in sorted(self.done.items())
-            if result.seconds.get(phase, 0.0) > 0
-        }
-        return pd.Series(found, dtype=float)
+        seconds = {seed: result.seconds.get(phase) for seed, result in self.done.items()}
+        return by_seed({seed: spent or None for seed, spent in seconds.items()})
+
+
+def by_seed(values: Mapping[int, float | None]) -> pd.Series:
+    """Values in the order of their seeds; those that are missing or no number are left out."""
+    known = sorted((s, v) for s, v in values.items() if v is not None and not math.isnan(v))
+    return pd.Series([v for _, v in known], [s for s, _ in known], dtype=float)
 
 
 def setting_of(trial: Trial) -> Setting:

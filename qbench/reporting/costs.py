@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from qbench.reporting.collect import TrialResult
-from qbench.reporting.compare import Comparison, Group
+from qbench.reporting.compare import Comparison, Group, by_seed
 
 __all__ = [
     "counted", "deployed_bytes", "diagnostics_share", "peak_memory", "ratio_to_float",
@@ -86,8 +86,7 @@ def ratio_to_float(
 
 
 def _by_seed(group: Group, read: Callable[[TrialResult], float | None]) -> pd.Series:
-    found = {seed: read(result) for seed, result in sorted(group.done.items())}
-    return pd.Series({seed: v for seed, v in found.items() if v is not None}, dtype=float)
+    return by_seed({seed: read(result) for seed, result in group.done.items()})
 
 
 def _member(values: object, name: str) -> float | None:

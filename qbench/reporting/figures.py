@@ -31,14 +31,14 @@ from qbench.reporting.figure_waterfall import draw_waterfall
 from qbench.reporting.style import looks, style
 
 __all__ = [
-    "COMPARING", "COSTING", "DIAGNOSING", "FEW_PAIRS", "MOST_PAIRS", "RANKING", "Kind",
+    "COMPARING", "COSTING", "DIAGNOSING", "FEW_PAIRS", "RANKING", "Kind", "drawn_pairs",
     "write_figures",
 ]  # fmt: skip
 
 MOST_PAIRS = 4
-"""Pairs of model and data set that are drawn; the tables hold all."""
+"""With more pairs of model and data set than these, a few are drawn; the tables hold all."""
 FEW_PAIRS = 2
-"""Of figures with many panels, which take seconds each."""
+"""Pairs of a larger study, and of figures with many panels, which take seconds each."""
 
 Pair = tuple[str, str]
 
@@ -102,7 +102,7 @@ def write_figures(
     seen = looks(comparison.labels, floats)
     used: set[str] = set()
     for kind in kinds:
-        for pair in comparison.pairs[: kind.pairs] if kind.pairs else [()]:
+        for pair in drawn_pairs(comparison, kind.pairs) if kind.pairs else [()]:
             with style():
                 drawing = kind.draw(comparison, *([pair] if pair else []), seen)
                 if drawing is None:
@@ -111,6 +111,12 @@ def write_figures(
                 _save(drawing, folder / path)
             where = f": {pair[0]} on {pair[1]}" if pair else ""
             yield kind.name, Figure(path, f"{kind.words}{where}")
+
+
+def drawn_pairs(comparison: Comparison, most: int = MOST_PAIRS) -> list[Pair]:
+    """The pairs of model and data set of which there are figures, at most so many."""
+    pairs = comparison.pairs
+    return pairs[: most if len(pairs) <= MOST_PAIRS else FEW_PAIRS]
 
 
 def _file_name(kind: str, pair: Pair | tuple[()], used: set[str]) -> str:

@@ -14,8 +14,8 @@ from qbench.reporting.figures import (
     COMPARING,
     COSTING,
     DIAGNOSING,
-    MOST_PAIRS,
     RANKING,
+    drawn_pairs,
     write_figures,
 )
 from qbench.reporting.files import drawn, frames_written, parts_written, writing
@@ -96,10 +96,11 @@ def _parts(
     yield from comparison_tables(comparison, Footnotes(comparison.plan.cells))
     yield from difference_tables(comparison)
     yield from (figure for _, figure in comparing)
-    if len(comparison.pairs) > MOST_PAIRS and comparing:
+    shown_pairs, all_pairs = len(drawn_pairs(comparison)), len(comparison.pairs)
+    if shown_pairs < all_pairs and comparing:
         yield Text(
-            f"Figures show the first {MOST_PAIRS} of {len(comparison.pairs)} pairs of model and "
-            "data set; the tables hold all."
+            f"Figures show the first {shown_pairs} of {all_pairs} pairs of model and data set; the "
+            "tables hold all."
         )
     yield from ranking_chapter(comparison, ranking, all_pairs=shown.pairs == "all")
     yield from published_chapter(comparison, include_recalled=shown.published == "all")

@@ -249,6 +249,8 @@ class Resources(Settings):
     """GPUs of a trial; a fraction lets several share one. 0 trains on the CPU."""
     retries: NonNegativeInt = 1
     """How often a trial whose worker died is started again."""
+    timeout_minutes: PositiveFloat | None = None
+    """A trial whose worker has run so long is ended and has failed; not with ``--local``."""
     checkpoint_seconds: PositiveFloat = 60.0
     """At most so much work of a trial is lost when it is cut off."""
 

@@ -108,13 +108,13 @@ class Engine:
     def _train_on(self, images: Tensor, labels: Tensor) -> Outcome:
         self._input_penalties.clear()
         logits = self._forward(images)
-        loss = cross_entropy(logits, labels, label_smoothing=self.training.label_smoothing)
-        total = loss
+        loss = total = self._task_loss(logits, labels)
         for penalty in [q.penalty(w) for q, w in self._weight_penalty] + self._input_penalties:
             total = total if penalty is None else total + penalty
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         torch.autograd.backward(total)
+        self._after_gradients()
         for quantizer, weight in self._backward:
             quantizer.after_backward(weight)
         if self.training.clip_gradient is not None:
@@ -125,6 +125,12 @@ class Engine:
             quantizer.after_step(weight)
         correct = (logits.detach().argmax(1) == labels).sum()
         return loss.detach(), correct
+
+    def _task_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(logits, labels, label_smoothing=self.training.label_smoothing)
+
+    def _after_gradients(self) -> None:
+        """All gradients are those of backpropagation, and nothing has changed them yet."""
 
     def _forward(self, images: Tensor) -> Tensor:
         """The network's logits, in the recipe's precision."""

@@ -74,7 +74,8 @@ class Run:
         self.folder, self.code = TrialFolder(site.results, trial.name), fingerprint(trial)
         with self.clock.phase("setup"):
             self.experiment = prepare_experiment(trial, site)
-            self.folder.write_trial(trial, self.code)
+            if site.leads:
+                self.folder.write_trial(trial, self.code)
             made = self.experiment
             state = load_checkpoint(self.folder, self.code, made.model, made.optimizers)
         self.state = state or State()
@@ -106,7 +107,8 @@ class Run:
                 state.images += len(picked[-1])
                 state.batch += 1
                 self._watch(watched)
-                if time.monotonic() - self.saved_at > self.site.checkpoint_seconds:
+                late = time.monotonic() - self.saved_at > self.site.checkpoint_seconds
+                if late and self.site.leads:
                     self.save()
             mean_loss, accuracy = state.end_epoch()
         self._add("train/loss", mean_loss)
@@ -181,7 +183,7 @@ class Run:
 
     def _validate(self) -> None:
         validation = self.experiment.loader.validation()
-        if validation is not None:
+        if validation is not None and self.site.leads:
             with self.clock.phase("validate"):
                 loss, accuracy = evaluate(self.experiment.model, validation, "deployed")
             self._add("validation/loss", loss)
@@ -194,7 +196,8 @@ class Run:
     def _watched(self) -> bool:
         """Whether what is due at the end of the running epoch needs its last steps."""
         due = self._due(self.state.epoch + 1)
-        return any(diagnostics.entry(one.name).facts.get("window", False) for one in due)
+        windows = (diagnostics.entry(one.name).facts.get("window", False) for one in due)
+        return self.site.leads and any(windows)
 
     def _watch(self, watched: bool) -> None:
         if watched:
@@ -205,7 +208,7 @@ class Run:
     def _measure(self) -> None:
         model, state, wanted = self.experiment.model, self.state, self.trial.diagnostics
         layers, due = tuple(quantized_layers(model)), self._due(state.epoch)
-        if not due or not layers:
+        if not due or not layers or not self.site.leads:
             return
         with self.clock.phase("diagnose"):
             loader = self.experiment.loader

@@ -11,6 +11,7 @@ from qbench.store import Failure, TrialFolder
 from qbench.study.trial import Trial
 from qbench.training.environment import peak_memory, reset_peak_memory
 from qbench.training.loop import DivergedError, train
+from qbench.training.peers import peers
 from qbench.training.setup import StartError
 from qbench.training.site import Site
 
@@ -33,7 +34,8 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
         for plugin in site.plugins:
             load_plugin(plugin)
         _set_process(site)
-        with products_in("ieee"):  # torch's convolutions have TF32 by default
+        # torch's convolutions have TF32 by default
+        with peers(trial, site), products_in("ieee"):
             for rows in train(trial, site):
                 values: dict[str, float] = {row.name: row.value for row in rows}
                 epoch = rows[-1].epoch if rows else 0

@@ -22,6 +22,7 @@ from qbench.training.choose_engine import ENGINES, choose_engine
 from qbench.training.engine import Engine
 from qbench.training.optimizers import make_optimizers
 from qbench.training.post_training import fit_layers
+from qbench.training.parallel import ParallelEngine
 from qbench.training.site import Site
 
 __all__ = [
@@ -77,7 +78,10 @@ def prepare_experiment(trial: Trial, site: Site) -> Experiment:
     on_gpu = site.device.startswith("cuda")
     optimizers = make_optimizers(model, training, fused=on_gpu)
     torch.manual_seed(torch_seed(trial, "quantizers"))
-    kind = ENGINES[choose_engine(training.engine, site.device)]
+    if site.processes > 1:
+        kind: type[Engine] = ParallelEngine
+    else:
+        kind = ENGINES[choose_engine(training.engine, site.device)]
     engine = kind(model, optimizers, training, loader.fetch)
     return Experiment(model, optimizers, engine, loader)
 

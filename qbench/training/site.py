@@ -20,3 +20,14 @@ class Site:
     plugins: tuple[str, ...] = ()
     start_file: Path | None = None
     """Weights to start from, where the trial starts from a file."""
+    timeout_minutes: float | None = None
+    """After so long a worker ends itself."""
+    processes: int = 1
+    """How many share out each batch, on a device each, numbered from 0 on this machine."""
+    rank: int = 0
+    """Which of them this is; 0 writes the results."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process measures, evaluates and writes."""
+        return self.rank == 0

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,10 @@ def make_jobs(results: Path) -> dict[str, Job]:
         "raises": stub_job(results, 3, act="raise"),
         "exits": stub_job(results, 4, act="exit"),
         "short": stub_job(results, 5, epochs=500),
+        "hangs": stub_job(results, 10, act="hang"),
     }
+    short = replace(jobs["hangs"].site, timeout_minutes=1 / 60)
+    jobs["hangs"] = replace(jobs["hangs"], site=short)
     jobs["needs start"] = stub_job(results, 6, jobs["start"])
     jobs["needs failed"] = stub_job(results, 7, jobs["diverges"])
     return jobs
@@ -73,7 +77,7 @@ def run(session: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_every_job_ends_once(run: Run) -> None:
-    failed = {"diverges", "raises", "exits", "needs failed", "dies"}
+    failed = {"diverges", "raises", "exits", "needs failed", "dies", "hangs"}
     assert set(run.outcome.failed) == {run.names[title] for title in failed}
     assert set(run.outcome.done) == set(run.names.values()) - set(run.outcome.failed)
     ends = Counter(name for event, name in run.diary.events if event == "ended")
@@ -91,9 +95,9 @@ def test_a_job_starts_once_unless_its_worker_dies(run: Run) -> None:
 
 
 def test_workers_are_reused(run: Run) -> None:
-    # two at first, and one for each of the four deaths
-    assert len({start["pid"] for start in run.starts}) <= min(count_cpus(), len(run.jobs)) + 4
-    assert len(run.starts) == 12
+    # two at first, and one for each of the five deaths
+    assert len({start["pid"] for start in run.starts}) <= min(count_cpus(), len(run.jobs)) + 5
+    assert len(run.starts) == 13
 
 
 @pytest.mark.parametrize("title", ["dies once", "terminated once"])
@@ -110,6 +114,13 @@ def test_a_job_whose_worker_always_dies_is_recorded_with_its_last_words(run: Run
     assert "last words" in failure.details
 
 
+def test_a_job_that_hangs_is_ended_and_not_tried_again(run: Run) -> None:
+    failure = TrialFolder(run.results, run.names["hangs"]).failure()
+    assert failure is not None
+    assert failure.reason == "timeout"
+    assert "resources.timeout_minutes" in failure.message
+
+
 def test_short_epochs_are_told_about_once_a_second(run: Run) -> None:
     said = [values["epoch"] for name, values in run.diary.epochs if name == run.names["short"]]
     assert said[-1] == 499, "the last is always told"
@@ -123,7 +134,7 @@ def test_ray_leaves_nothing_in_the_results(run: Run) -> None:
 
 def test_this_process_writes_the_same_files(run: Run, tmp_path: Path) -> None:
     jobs = make_jobs(tmp_path)
-    del jobs["dies once"], jobs["terminated once"]  # would end this process
+    del jobs["dies once"], jobs["terminated once"], jobs["hangs"]  # would end this process
     execute([*jobs.values()], Resources(), Diary(), local=True, run="trial_stubs:train")
     for job in jobs.values():
         here, there = tmp_path / job.trial.name, run.results / job.trial.name

@@ -42,6 +42,8 @@ def train(trial: Trial, site: Site) -> Iterator[dict[str, float | int]]:
                 os.kill(os.getpid(), signal.SIGKILL)
             if act == "terminated once" and first == 0:  # as Ray ends workers when a run is stopped
                 os.kill(os.getpid(), signal.SIGTERM)
+            while act == "hang":
+                time.sleep(1)
             if act == "exit":
                 raise SystemExit(3)
             if act == "raise":
