@@ -1,4 +1,4 @@
-"""docs/diagnostics.md is what the docstrings say, and says it of every diagnostic."""
+"""Pages of docs/ that are made from docstrings are what these say."""
 
 import importlib.util
 from pathlib import Path
@@ -10,14 +10,15 @@ from qbench.registry import diagnostics
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_the_page_is_made_from_the_docstrings() -> None:
-    spec = importlib.util.spec_from_file_location("make_diagnostics", DOCS / "make_diagnostics.py")
+@pytest.mark.parametrize("page", ["diagnostics", "quantizers"])
+def test_a_page_is_made_from_the_docstrings(page: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{page}", DOCS / f"make_{page}.py")
     assert spec
     assert spec.loader
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    written = (DOCS / "diagnostics.md").read_text(encoding="utf-8")
-    assert written == made.page().rstrip() + "\n", "run python docs/make_diagnostics.py"
+    written = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    assert written == made.page().rstrip() + "\n", f"run python docs/make_{page}.py"
 
 
 @pytest.mark.parametrize("name", diagnostics.entries())

@@ -43,4 +43,6 @@ def activation_layer(
         return nn.PReLU(channels)
     if name == "rprelu":
         return RPReLU(channels)
-    return {"relu": nn.ReLU, "hardtanh": nn.Hardtanh, "none": nn.Identity}[name]()
+    plain: dict[str, type[nn.Module]]
+    plain = {"relu": nn.ReLU, "hardtanh": nn.Hardtanh, "none": nn.Identity}
+    return plain[name]()

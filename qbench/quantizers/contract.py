@@ -27,8 +27,9 @@ Family = Literal[
 ]  # fmt: skip
 """``surrogate``: a hard forward with another backward; ``annealed``: soft, and hard at the end;
 ``learned levels``: steps, clips or level values are trained or fitted; ``meta``: a second network
-makes the update or the codes; ``regulariser``: a term of the loss; ``proximal``: a map pulls weights to levels;
-``latent-free``: the weights are the levels; ``stochastic``: the forward is sampled."""
+makes the update or the codes; ``regulariser``: a term of the loss; ``proximal``: a map pulls
+weights to levels; ``latent-free``: the weights are the levels; ``stochastic``: the forward is
+sampled; ``post-training``: nothing is trained."""
 
 Provenance = Literal["verified", "recalled", "reconstruction"]
 """``verified``: the paper's text or its authors' code was read; ``recalled``: the equations are

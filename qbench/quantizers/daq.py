@@ -45,7 +45,6 @@ class DAQ(Quantizer):
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8), "activation": (1, 2, 3, 4, 5, 6, 7, 8)}
     paper = "Kim et al., ICCV 2021, arXiv:2108.06983"
-    family = "annealed"
 
     gain: Tensor
     zero: Tensor

@@ -36,7 +36,7 @@ RESERVED = (
     "ste", "dorefa", "lsq", "daq", "metaquant", "quantnet", "quantization_networks",
     "negative_control",
 )  # fmt: skip
-"""The built-in methods, each with a look of its own, in the order of the colours."""
+"""The core methods, each with a look of its own, in the order of the colours."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Look:
 def looks(labels: Sequence[str], floats: Sequence[str] = ()) -> dict[str, Look]:
     """The look of each row; it depends on its name, and on others only where two would collide.
 
-    A built-in method always has its own look: the row with its name, or else the first of its
+    A core method always has its own look: the row with its name, or else the first of its
     rows with options. Other rows choose first among the colours that no method has.
 
     Args:

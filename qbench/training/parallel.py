@@ -75,12 +75,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         return mean, _summed(centred.square().sum((0, 2, 3))) / count, count
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None:
-            return
-        self.num_batches_tracked.add_(1)
-        share = self.momentum or 1.0 / self.num_batches_tracked
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)
+        if self.running_mean is None or self.running_var is None or self.momentum is None:
+            raise UsageError("batch norm without running statistics cannot be shared")
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
 
 
 def _shared(norm: nn.Module) -> SharedBatchNorm:
@@ -150,6 +150,6 @@ class ParallelEngine(Engine):
         gradients = [one.grad for one in self._owned if one.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        sizes = [gradient.numel() for gradient in gradients]
-        for gradient, mean in zip(gradients, (flat / self.size).split(sizes), strict=True):
+        means = torch.split(flat / self.size, [gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view(gradient.shape))

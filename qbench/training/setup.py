@@ -21,8 +21,8 @@ from qbench.study.trial import Trial
 from qbench.training.choose_engine import ENGINES, choose_engine
 from qbench.training.engine import Engine
 from qbench.training.optimizers import make_optimizers
-from qbench.training.post_training import fit_layers
 from qbench.training.parallel import ParallelEngine
+from qbench.training.post_training import fit_layers
 from qbench.training.site import Site
 
 __all__ = [

@@ -1,8 +1,10 @@
-"""Every method learns: two-bit weights on real digits, and one bit for both without NaN."""
+"""Every method learns: few-bit weights on real digits, and one bit for both without NaN."""
 
 import math
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +16,12 @@ from qbench.study.trial import Trial, TrialData
 from qbench.training.run import run_trial
 from qbench.training.site import Site
 
-CONTROLS = {"float", "negative_control"}
-METHODS = [name for name in registry.quantizers.entries() if name not in CONTROLS]
+UNTRAINED = {"reference", "control", "post-training"}
+KINDS = {name: registry.quantizers.load(name) for name in registry.quantizers.entries()}
+METHODS = [name for name, kind in KINDS.items() if kind.family not in UNTRAINED]
+CORE = {"ste", "dorefa", "lsq", "metaquant", "quantnet", "quantization_networks", "daq"}
+IN_SHORT = CORE | {"xnor", "irnet", "adabin", "bop", "kurtosis", "ttq", "parq", "rq"}
+"""The core methods and one of each family; the others are a matter for the slow run."""
 DIGITS = TrialData(name="digits")
 RECIPE = Training(
     epochs=10, batch=64, optimizer=Optimizer(learning_rate=0.1), schedule=Schedule(name="cosine"),
@@ -29,12 +35,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def accuracy(folder: Path, quantizer: str, bits: str) -> dict[str, float]:
-    own = registry.quantizers.entry(quantizer).facts["bits"]
-    both = bits.endswith("A32") or "activation" in own
+    kind = KINDS[quantizer]
+    both = bits.endswith("A32") or "activation" in kind.bits
+    layers = {"activation": "hardtanh"} if kind.signed_inputs and not bits.endswith("A32") else {}
     trial = Trial(
         quantizer=Component(name=quantizer),
         activations=None if both else Component(name="ste"),
-        model=Component(name="mlp", options={"width": 128, "depth": 3}),
+        model=Component(name="mlp", options={"width": 128, "depth": 3} | layers),
         data=DIGITS,
         bits=bits,
         seed=0,
@@ -51,23 +58,22 @@ def images(folder: Path) -> Path:
     return prepare(DIGITS, folder, folder / "cache")
 
 
-def two_bits_at_least(name: str) -> int:
-    return min(
-        width for width in registry.quantizers.entry(name).facts["bits"]["weight"] if width > 1
-    )
+def each(names: Iterable[str]) -> Any:
+    marks = {name: [] if name in IN_SHORT else [pytest.mark.slow] for name in names}
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=m) for n, m in marks.items()])
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "ste"])
-def test_two_bit_weights_are_within_three_points_of_ste(folder: Path, name: str) -> None:
-    bits = f"W{two_bits_at_least(name)}A32"
-    by_ste = accuracy(folder, "ste", bits)["test/accuracy"]
-    assert accuracy(folder, name, bits)["test/accuracy"] > by_ste - 0.03
+@each(name for name in METHODS if name != "ste")
+def test_weights_of_few_bits_are_close_to_those_of_ste(folder: Path, name: str) -> None:
+    width = min(KINDS[name].bits["weight"], key=lambda width: (width == 1, width))
+    by_ste = accuracy(folder, "ste", f"W{width}A32")["test/accuracy"]
+    # signs are harder, and so is noise in place of rounding: the recipe is no method's own
+    harder = width == 1 or KINDS[name].stochastic
+    allowed = 0.06 if harder else 0.03
+    assert accuracy(folder, name, f"W{width}A32")["test/accuracy"] > by_ste - allowed
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name in METHODS if 1 in registry.quantizers.entry(name).facts["bits"]["weight"]],
-)
+@each(name for name in METHODS if 1 in KINDS[name].bits["weight"])
 def test_one_bit_for_weights_and_inputs_trains_without_nan(folder: Path, name: str) -> None:
     values = accuracy(folder, name, "W1A1")
     assert all(math.isfinite(value) for value in values.values())
