@@ -15,7 +15,11 @@ from qbench.training.run import run_trial
 from qbench.training.site import Site
 
 CONTROLS = {"float", "negative_control"}
-METHODS = [name for name in registry.quantizers.entries() if name not in CONTROLS]
+METHODS = [
+    name
+    for name, entry in registry.quantizers.entries().items()
+    if name not in CONTROLS and entry.facts["bits"]  # a family has none
+]
 DIGITS = TrialData(name="digits")
 RECIPE = Training(
     epochs=10, batch=64, optimizer=Optimizer(learning_rate=0.1), schedule=Schedule(name="cosine"),
