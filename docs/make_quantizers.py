@@ -50,6 +50,7 @@ def page() -> str:
         for entry, kind in entries:
             if kind.family == family:
                 widths = [bit_ranges(kind.bits.get(t, ())) for t in ("weight", "activation")]
+                widths = widths if kind.bits else ["the library's"] * 2
                 summary = entry.summary.replace("|", "\\|").replace("``", "`")
                 cells = [f"`{entry.name}`", *widths, summary, kind.provenance, kind.paper or "–"]
                 lines.append("| " + " | ".join(cells) + " |")

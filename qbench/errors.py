@@ -21,3 +21,15 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> str:
     hint = f"did you mean '{near[0]}'? " if near else ""
     listing = ", ".join(names) if names else "none"
     return f"there is no {kind} '{value}'; {hint}allowed: {listing}"
+
+
+def not_installed(library: str) -> str:
+    """The sentence for a library that is only needed by what carries its name.
+
+    Args:
+        library: Its name, which is that of the extra of the distribution too.
+    """
+    return (
+        f"{library} is not installed, and what is named {library}/… needs it; install it with "
+        f"pip install 'qbench-harness[{library}]', or leave these names out"
+    )

@@ -21,7 +21,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -157,24 +157,34 @@ class Registry:
     def entry(self, name: str) -> Entry:
         """The declaration of ``name``; a name ``family/x`` is found under ``family/*``.
 
+        A family whose facts list its ``members``, a name each with its ``bits``, has no others.
+
         Raises:
             UsageError: There is none; the sentence names the nearest.
         """
         entries = self._built_in | self._added
-        found = entries.get(name) or entries.get(f"{name.split('/')[0]}/*")
+        family, _, member = name.partition("/")
+        found = entries.get(name) or entries.get(f"{family}/*")
         if found is None:
             raise UsageError(unknown(self.kind, name, entries))
-        return found
+        members = found.facts.get("members")
+        if members is None or name == found.name:
+            return found
+        if member not in members:
+            raise UsageError(unknown(self.kind, name, [f"{family}/{one}" for one in members]))
+        return replace(found, facts=MappingProxyType({**found.facts, "bits": members[member]}))
 
     def load(self, name: str) -> Any:
-        """Import and return what answers to ``name``.
+        """Import and return what answers to ``name``; of a listed member, its class's ``member``.
 
         Raises:
             UsageError: There is none.
         """
         entry = self.entry(name)
         importlib.import_module(entry.module)
-        return self._objects[entry.name]
+        found = self._objects[entry.name]
+        is_member = "members" in entry.facts and name != entry.name
+        return found.member(name.partition("/")[2]) if is_member else found
 
 
 def _where(declared: Any) -> str:

@@ -55,6 +55,8 @@ def test_json_has_options_with_types_and_defaults() -> None:
 def test_family_and_provenance_are_those_of_the_classes() -> None:
     families = set(get_args(Family))
     for row in json.loads(output("quantizers", "--json")):
+        if not row["bits"]:
+            continue  # a family, of which only members quantize
         kind = registry.quantizers.load(row["name"])
         assert (row["family"], row["rests_on"]) == (kind.family, kind.provenance)
         assert row["family"] in families

@@ -112,7 +112,9 @@ def rows() -> list[tuple[Component, Bits]]:
     built_in = [
         Component(name=name)
         for name, entry in quantizers.entries().items()
-        if entry.module.startswith(f"{quantizers.package}.")
+        if entry.module.startswith(f"{quantizers.package}.") and entry.facts["bits"]
+        # a family has no bits, its members are of libraries; and what is fitted takes no step
+        and entry.facts.get("family") != "post-training"
     ]
     found = []
     for method in sorted([*built_in, *SLOW_FORMS], key=lambda method: method.label):

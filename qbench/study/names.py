@@ -33,9 +33,10 @@ def find(registry: Registry, name: str, path: SettingPath) -> Entry:
         raise SettingError(path, str(error)) from None
     if entry.name != name or name.endswith("/*"):
         family, _, member = name.partition("/")
+        example = next(iter(entry.facts.get("members", ("resnet18",))))
         if member in ("", "*"):
             raise SettingError(
-                path, f"'{name}' is a family; name one of it, such as '{family}/resnet18'"
+                path, f"'{name}' is a family; name one of it, such as '{family}/{example}'"
             )
         if family == "torchvision" and member not in torchvision_models():
             sentence = unknown("torchvision model", member, torchvision_models())

@@ -14,6 +14,8 @@ from qbench.training.setup import Experiment
 
 __all__ = ["added_parameters", "state_bytes", "training_cost"]
 
+_UNCOUNTED: dict[str, int | None] = {"kernels": None, "host_syncs": None}
+
 
 def training_cost(experiment: Experiment, epochs: int) -> dict[str, int | None]:
     """Count one more training step and what training keeps; nothing may be trained or read after.
@@ -28,7 +30,8 @@ def training_cost(experiment: Experiment, epochs: int) -> dict[str, int | None]:
 
     Returns:
         ``kernels`` and ``host_syncs`` of :mod:`qbench.training.operators`, on the trial's device
-        (nothing where the step cannot be watched; on a GPU the optimizers need fewer kernels);
+        (nothing where no step is trained, or where it cannot be watched; on a GPU the optimizers
+        need fewer kernels);
         ``quantizer_parameters``, trainable numbers that the quantizers add;
         ``training_state_bytes``, of parameters, buffers and the optimizers' state, without
         gradients and activations.
@@ -38,7 +41,7 @@ def training_cost(experiment: Experiment, epochs: int) -> dict[str, int | None]:
         "quantizer_parameters": sum(part.numel() for part in added_parameters(model)),
         "training_state_bytes": state_bytes(model, optimizers),
     }
-    return kept | _step(experiment, epochs)
+    return kept | (_step(experiment, epochs) if epochs else _UNCOUNTED)
 
 
 def added_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -83,5 +86,5 @@ def _step(experiment: Experiment, epochs: int) -> dict[str, int | None]:
     try:
         counts = count(lambda: Engine.step(engine, batch, middle), experiment.optimizers)
     except Exception:  # whatever a plug-in's operators raise when watched: the results are whole
-        return {"kernels": None, "host_syncs": None}
+        return _UNCOUNTED
     return {"kernels": counts.kernels, "host_syncs": counts.host_syncs}

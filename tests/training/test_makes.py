@@ -31,7 +31,9 @@ from qbench.training.setup import quantized
 
 STEPS, EPOCHS = 50, 5
 METHODS = [
-    name for name, entry in quantizers.entries().items() if entry.module.startswith("qbench.")
+    name
+    for name, entry in quantizers.entries().items()
+    if entry.module.startswith("qbench.") and entry.facts["bits"]  # a family has none
 ]
 WAYS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in METHODS),

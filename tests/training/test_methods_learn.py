@@ -17,7 +17,11 @@ from qbench.training.run import run_trial
 from qbench.training.site import Site
 
 UNTRAINED = {"reference", "control", "post-training"}
-KINDS = {name: registry.quantizers.load(name) for name in registry.quantizers.entries()}
+KINDS = {
+    name: registry.quantizers.load(name)
+    for name, entry in registry.quantizers.entries().items()
+    if entry.facts["bits"]  # a family of names has none
+}
 METHODS = [name for name, kind in KINDS.items() if kind.family not in UNTRAINED]
 CORE = {"ste", "dorefa", "lsq", "metaquant", "quantnet", "quantization_networks", "daq"}
 IN_SHORT = CORE | {"xnor", "irnet", "adabin", "bop", "kurtosis", "ttq", "parq", "rq"}

@@ -254,6 +254,7 @@ def test_a_trial_of_no_epochs_deploys_its_start(
     assert {row["epoch"] for row in rows} == {0}
     assert any(row["name"] == "discretization/latent_error" for row in rows)
     assert not any(row["name"] == "dynamics/flip_rate" for row in rows)  # no step was made
+    assert folder.read_json("audit.json")["cost"]["kernels"] is None
 
 
 def test_fitting_keeps_what_rounding_on_the_same_grid_loses(
