@@ -29,7 +29,7 @@ def test_every_name_has_a_line_with_what_it_is(kind: str) -> None:
 
 
 def test_quantizers_show_bits_and_papers() -> None:
-    (line,) = [line for line in output("quantizers").splitlines() if line.startswith("lsq")]
+    (line,) = [line for line in output("quantizers").splitlines() if line.startswith("lsq ")]
     assert line.split()[:3] == ["lsq", "2-8", "2-8"]
     assert "learned levels" in line
     assert "verified" in line

@@ -112,7 +112,8 @@ def rows() -> list[tuple[Component, Bits]]:
     built_in = [
         Component(name=name)
         for name, entry in quantizers.entries().items()
-        if entry.module.startswith(f"{quantizers.package}.") and entry.facts["bits"]
+        if entry.module.startswith(f"{quantizers.package}.")
+        and entry.facts["bits"]
         # a family has no bits, its members are of libraries; and what is fitted takes no step
         and entry.facts.get("family") != "post-training"
     ]
