@@ -84,6 +84,20 @@ def test_a_study_ends_with_table_report_and_runs(left_alone: Path) -> None:
     assert tracked(left_alone)[0] == runs
 
 
+def test_track_makes_a_lost_store_again(left_alone: Path, tmp_path: Path) -> None:
+    before = tracked(left_alone)[0]
+    (left_alone / "results" / "mlflow.db").unlink()
+    done = run(left_alone, module="track")
+    assert done.returncode == 0, done.stderr
+    assert "mlflow ui" in done.stdout
+    runs, points = tracked(left_alone)
+    assert runs == before
+    assert max(count for _, count in points) == 1
+    nothing = run(tmp_path, module="track")
+    assert nothing.returncode == 2
+    assert nothing.stderr.startswith("error: no trial of 'small' has files")
+
+
 def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle, through Ray; then the same command."""
     running = subprocess.Popen(
