@@ -34,8 +34,8 @@ class Cells(NamedTuple):
     """Where each weight lies among its channel's levels; tensors of the weight's shape."""
 
     lower: Tensor
-    """The lower of the two levels around it; of weights beyond the last level, the outermost two
-    count."""
+    """The place of the lower of the two levels around it; beyond the outermost level, the
+    outermost two count."""
     low: Tensor
     high: Tensor
 
