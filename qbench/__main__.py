@@ -1,4 +1,4 @@
-"""``qbench run|report|track|list|bench …``: the same commands under one name."""
+"""``qbench run|report|track|list|export|bench …``: the same commands under one name."""
 
 import importlib
 
@@ -8,6 +8,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "bench": "qbench.bench.__main__",
+    "export": "qbench.export",
     "list": "qbench.list",
     "report": "qbench.report",
     "run": "qbench.run",

@@ -12,7 +12,7 @@ import qbench
 
 PACKAGE = Path(qbench.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-COMMANDS = {"run", "report", "list", "__main__"}
+COMMANDS = {"run", "report", "list", "export", "__main__"}
 LAYERS = {  # a layer imports itself and those named; a name without a folder is a file
     "errors": set(),
     "registry": {"errors"},
@@ -37,6 +37,7 @@ HOMES = {  # a library, and the only folder that imports it
     "matplotlib": "reporting",
     "seaborn": "reporting",
     "onnx": "deployment",
+    "onnxruntime": "deployment",
 }
 
 
@@ -46,6 +47,8 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (word.value for word in node.args if isinstance(word, ast.Constant))
 
 
 def layer(path: Path) -> str:
@@ -88,8 +91,9 @@ def test_no_code_asks_for_a_methods_name_outside_its_file() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["qbench.run", "qbench.report", "qbench.list", "qbench.__main__", "qbench.study.load",
-     "qbench.study.expand", "qbench.study.select", "qbench.standing", "qbench.planning"],
+    ["qbench.run", "qbench.report", "qbench.list", "qbench.export", "qbench.__main__",
+     "qbench.study.load", "qbench.study.expand", "qbench.study.select", "qbench.standing",
+     "qbench.planning"],
 )  # fmt: skip
 def test_what_answers_at_once_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(sys.modules))"

@@ -1,9 +1,14 @@
 """What one image costs a deployed network: multiply-accumulates, bit-operations, ideal bytes.
 
-One multiply-accumulate (MAC) is one multiplication with one addition, so float operations are twice
-as many. Convolutions and linear layers are counted, as in most papers: each element of their output
-takes as many MACs as one output channel has weights (input channels / groups x kernel area).
-Biases, batch norm, activation functions, pooling and the quantizers' own arithmetic are not.
+One multiply-accumulate (MAC) is one multiplication with one addition. Convolutions and linear
+layers are counted, as in most papers: each element of their output takes as many MACs as one output
+channel has weights (input channels / groups x kernel area). Biases, batch norm, activation
+functions, pooling and the quantizers' own arithmetic are not.
+
+Float operations (FLOPs) are two a MAC, of the layers whose weight or input is float: the others
+compute on integers (:mod:`qbench.deployment.integer`). Papers on binary networks (Bi-Real net, Liu
+et al., ECCV 2018, arXiv:1808.00278) count one a MAC, and add 1/64 of the binary MACs, which is one
+machine's word length; from the numbers here that is flops / 2 + binary MACs / 64.
 
 Bit-operations (BOPs) are the sum over layers of MACs x bits of the weight x bits of the input, with
 32 bits for float, as in Bayesian Bits (van Baalen et al., NeurIPS 2020, arXiv:2005.07093). UNIQ
@@ -14,7 +19,7 @@ machines compute with 3 bits.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -36,6 +41,12 @@ class DeployedCost(NamedTuple):
     """Multiply-accumulates of one image."""
     bops: int
     """Bit-operations of one image."""
+    flops: int
+    """Float operations of one image, of the layers whose weight or input is float."""
+    weight_bits: float
+    """Bits of a weight of the counted layers, their mean; float ones have 32."""
+    activation_bits: float
+    """Bits of an element of the counted layers' inputs, their mean."""
     parameters: int
     """Of the network, quantized and float ones; what quantizers add does not count."""
     ideal_bytes: int
@@ -60,11 +71,11 @@ def deployed_cost(
         weight_bits: Bits of the codes of each layer whose weight is coded; others are float.
         input_bits: Likewise of layers' inputs.
     """
-    macs = layer_macs(model, image)
-    bops = sum(
-        count * weight_bits.get(name, FLOAT_BITS) * input_bits.get(name, FLOAT_BITS)
-        for name, count in macs.items()
-    )
+    counts = _counts(model, image)
+    macs = {name: count.macs for name, count in counts.items()}
+    bits = {
+        name: (weight_bits.get(name, FLOAT_BITS), input_bits.get(name, FLOAT_BITS)) for name in macs
+    }
     coded = {f"{name}.weight": bits for name, bits in weight_bits.items()}
     tensors = model.state_dict()
     code_bits = sum(bits * tensors[name].numel() for name, bits in coded.items())
@@ -77,7 +88,10 @@ def deployed_cost(
     own = [part for part in model.parameters() if id(part) not in inside]
     return DeployedCost(
         macs=sum(macs.values()),
-        bops=bops,
+        bops=sum(count * math.prod(bits[name]) for name, count in macs.items()),
+        flops=sum(2 * count for name, count in macs.items() if FLOAT_BITS in bits[name]),
+        weight_bits=_mean((bits[name][0], count.weights) for name, count in counts.items()),
+        activation_bits=_mean((bits[name][1], count.inputs) for name, count in counts.items()),
         parameters=sum(part.numel() for part in own),
         ideal_bytes=math.ceil(code_bits / 8) + 4 * floats,
         uncounted_layers=_uncounted(model, macs, inside),
@@ -91,23 +105,46 @@ def layer_macs(model: nn.Module, image: Tensor) -> dict[str, int]:
         model: The network; a layer that is called twice counts twice.
         image: ``[1, channels, height, width]``, on the model's device.
     """
-    found: dict[str, int] = {}
+    return {name: count.macs for name, count in _counts(model, image).items()}
 
-    def count(name: str, layer: nn.Module, output: Tensor) -> None:
+
+class _Count(NamedTuple):
+    """What a layer takes for one image."""
+
+    macs: int = 0
+    weights: int = 0
+    inputs: int = 0
+
+
+def _counts(model: nn.Module, image: Tensor) -> dict[str, _Count]:
+    found: dict[str, _Count] = {}
+
+    def count(name: str, layer: nn.Module, read: Tensor, output: Tensor) -> None:
         weight = layer.weight
         if isinstance(weight, Tensor):
-            products = output.numel() * weight[0].numel()
-            found[name] = found.get(name, 0) + products
+            before = found.get(name, _Count())
+            found[name] = _Count(
+                macs=before.macs + output.numel() * weight[0].numel(),
+                weights=weight.numel(),
+                inputs=before.inputs + read.numel(),
+            )
 
     with ExitStack() as stack, evaluating(model, "deployed"):
         for name, layer in model.named_modules():
             if isinstance(layer, COUNTED):
                 hook = layer.register_forward_hook(
-                    lambda part, _, output, name=name: count(name, part, output)
+                    lambda part, inputs, output, name=name: count(name, part, inputs[0], output)
                 )
                 stack.callback(hook.remove)
         model(image)
     return found
+
+
+def _mean(bits: Iterable[tuple[int, int]]) -> float:
+    """The mean of bits, each as often as its number says."""
+    pairs = list(bits)
+    number = sum(count for _, count in pairs)
+    return sum(one * count for one, count in pairs) / number if number else 0.0
 
 
 def _is_matrix(part: Tensor) -> bool:

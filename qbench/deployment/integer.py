@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from qbench.deployment.levels import TOLERANCE, uniform_grid, used_levels
+from qbench.deployment.levels import TOLERANCE, rising, uniform_grid, used_levels
 from qbench.models.layers import QuantLayer
 
 __all__ = ["IntegerForm", "integer_form", "integer_layer", "popcount_layer"]
@@ -61,8 +61,10 @@ def integer_form(codes: Tensor, codebook: Tensor, axis: int) -> IntegerForm | No
         codebook: ``[levels]`` or ``[channels, levels]``, a row for each slice of ``axis``.
         axis: Of channels.
     """
-    used = used_levels(codes.transpose(0, axis), codebook)
-    grid = uniform_grid(codebook, used)
+    codes, codebook = rising(codes.transpose(0, axis), codebook)
+    # A weight's codes are all there are; other inputs may have other codes.
+    grid = uniform_grid(codebook, used_levels(codes, codebook) if axis == 0 else None)
+    codes = codes.transpose(0, axis)
     if grid is None:
         return None
     shape = [1] * codes.ndim

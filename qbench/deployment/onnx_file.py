@@ -121,8 +121,9 @@ def _with_parts(model: nn.Module, network: CompactNetwork, images: Tensor) -> nn
     for name, layer in layers.items():
         quantizer = layer.activation_quantizer
         if quantizer is not None:
-            found = staircase(quantizer, seen[name], name)
-            layer.activation_quantizer = cast(Quantizer, stepped_input(found, seen[name].ndim))
+            found = staircase(quantizer, seen[name])
+            if found is not None:  # else the quantizer's own operators are written
+                layer.activation_quantizer = cast(Quantizer, stepped_input(found, seen[name].ndim))
         if name in network.coded:
             codes, levels = network.coded[name]
             layer.weight_quantizer = cast(Quantizer, coded_weight(codes, levels.codebook()))

@@ -5,6 +5,7 @@
     input, even levels and edges, 0 a level    Clip, QuantizeLinear, DequantizeLinear
     input, any other       codes by halving the list of thresholds (Gather, GreaterOrEqual), then
                            DequantizeLinear where levels are even, Gather where not
+    input, of a method that looks at the whole input before it rounds: the method's own operators
 
 Even is decided from the levels and thresholds, not from the method (``levels.uniform_grid``).
 QuantizeLinear rounds ties to even and divides in float32, so that an input within a few units of

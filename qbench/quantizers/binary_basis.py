@@ -34,8 +34,8 @@ class Cells(NamedTuple):
     """Where each weight lies among its channel's levels; tensors of the weight's shape."""
 
     lower: Tensor
-    """The lower of the two levels around it; of weights beyond the last level, the outermost two
-    count."""
+    """The place of the lower of the two levels around it; beyond the outermost level, the
+    outermost two count."""
     low: Tensor
     high: Tensor
 
@@ -56,6 +56,6 @@ class Cells(NamedTuple):
 def cells(weight: Tensor, levels: Tensor) -> Cells:
     """Find each weight of ``[channels, …]`` among ``levels [channels, L]`` in rising order."""
     rows = weight.detach().flatten(1)
-    index = torch.searchsorted(levels[:, 1:-1].contiguous(), rows, right=True)
+    index = torch.searchsorted(levels, rows, right=True).sub(1).clamp(0, levels.shape[1] - 2)
     low, high = levels.gather(1, index), levels.gather(1, index + 1)
     return Cells(*(part.view(weight.shape) for part in (index, low, high)))

@@ -97,15 +97,18 @@ def _font() -> str:
 
     Figures do not use them, and to read them takes most of the time of embedding the font in a PDF.
     """
-    whole = TTFont(font_manager.findfont("DejaVu Sans"))
     name = "DejaVu Sans of qbench"
-    for table in ("GSUB", "GPOS", "GDEF", "MATH"):
-        del whole[table]
-    for record in whole["name"].names:
-        record.string = record.toUnicode().replace("DejaVu Sans", name)
-    path = Path(_FOLDER.name) / "font.ttf"
-    whole.save(path)
-    font_manager.fontManager.addfont(path)
+    for weight in ("normal", "bold"):
+        wanted = font_manager.FontProperties(family="DejaVu Sans", weight=weight)
+        whole = TTFont(font_manager.findfont(wanted))
+        for table in ("GSUB", "GPOS", "GDEF", "MATH"):
+            if table in whole:
+                del whole[table]
+        for record in whole["name"].names:
+            record.string = record.toUnicode().replace("DejaVu Sans", name)
+        path = Path(_FOLDER.name) / f"{weight}.ttf"
+        whole.save(path)
+        font_manager.fontManager.addfont(path)
     return name
 
 

@@ -129,6 +129,37 @@ def test_bit_operations_are_products_times_the_bits_of_both(
     assert costs["parameters"] == INNER_WEIGHTS + 432 + 650 + 2 * (7 * 16 + 6 * 32 + 6 * 64)
 
 
+@pytest.mark.parametrize(("weight", "activation"), [(1, 1), (4, 4), (1, 32), (32, 4), (32, 32)])
+def test_float_operations_are_two_a_product_where_an_operand_is_float(
+    weight: int, activation: int
+) -> None:
+    whole = max(weight, activation) < 32  # then only the first and last layer compute on floats
+    floats = FIRST + LAST + (0 if whole else INNER)
+    assert deployed(weight, activation)["flops"] == 2 * floats
+    assert 2 * (FIRST + LAST) == 886_016
+    assert 2 * RESNET20 == 81_102_080  # "81 MFLOP" of the float network
+
+
+@pytest.mark.parametrize(("weight", "activation"), [(1, 1), (4, 32), (32, 32)])
+def test_bits_are_means_over_weights_and_over_inputs(weight: int, activation: int) -> None:
+    costs = deployed(weight, activation)
+    floats = 432 + 640  # the first and last layer, without the bias
+    mean = (INNER_WEIGHTS * weight + 32 * floats) / (INNER_WEIGHTS + floats)
+    assert costs["weight_bits"] == pytest.approx(mean)
+    # Inputs: of the first of a stage as many as the stage before makes; of the others, its own.
+    inner = 6 * 16 * 1024 + (16 * 1024 + 5 * 32 * 256) + (32 * 256 + 5 * 64 * 64)
+    ends = 3 * 1024 + 64
+    mean = (inner * activation + 32 * ends) / (inner + ends)
+    assert costs["activation_bits"] == pytest.approx(mean)
+
+
+def test_three_levels_take_two_bits() -> None:
+    costs = deployed_cost(network(), IMAGE, {"stage1.0.conv1": 2}, {"stage1.0.conv1": 2})
+    one = 32 * 32 * 16 * 16 * 9
+    assert costs.bops == (RESNET20 - one) * 1024 + one * 4
+    assert costs.flops == 2 * (RESNET20 - one)
+
+
 @pytest.mark.parametrize("bits", [1, 4])
 def test_the_ideal_size_is_the_bits_of_codes_and_four_bytes_a_float(bits: int) -> None:
     assert deployed(bits, 32)["ideal_bytes"] == INNER_WEIGHTS * bits // 8 + 4 * FLOAT_NUMBERS

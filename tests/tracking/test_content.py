@@ -104,7 +104,8 @@ def test_costs_are_totals_by_phase(tmp_path):
 
 def test_what_the_files_count_is_told_before_minor_phases(tmp_path):
     folder = finish(tmp_path, make_trial(), 2)
-    cost = {"bops": 123_456_789, "kernels": None, "macs": 1000, "uncounted_layers": ["x"]}
+    cost = {"bops": 123_456_789, "kernels": None, "macs": 1000, "flops": 400,
+            "weight_bits": 1.5, "activation_bits": 32, "uncounted_layers": ["x"]}  # fmt: skip
     folder.write_json("audit.json", {"coded_bytes": 250, "float_bytes": 750, "cost": cost})
     folder.write_json("environment.json", {"peak_memory_bytes": 2**20})
     finals = read_history(folder).finals
@@ -113,7 +114,10 @@ def test_what_the_files_count_is_told_before_minor_phases(tmp_path):
         ("cost/total_seconds", pytest.approx(3 * 0.95 + 0.2)),  # epochs 0 to 2, and deploying
         ("cost/train_seconds", pytest.approx(3 * 0.8)),
         ("cost/bops", 123_457_000),  # to six digits
+        ("cost/flops", 400),
         ("cost/macs", 1000),
+        ("cost/weight_bits", 1.5),
+        ("cost/activation_bits", 32),
         ("cost/peak_memory_bytes", 1_048_580),
         ("cost/deployed_bytes", 1000),
         ("cost/evaluate_seconds", pytest.approx(3 * 0.15)),
