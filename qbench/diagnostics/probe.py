@@ -109,7 +109,7 @@ class Probe:
         """W~ of each layer whose weight is quantized, the value that training computes with."""
         with torch.no_grad():
             return {
-                name: layer.weight_quantizer(layer.weight)
+                name: layer.weight_quantizer(layer.weight).detach()  # may be the Parameter itself
                 for name, layer in self.layers.items()
                 if layer.weight_quantizer is not None
             }

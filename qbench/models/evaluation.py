@@ -25,7 +25,7 @@ def evaluating(model: nn.Module, mode: Mode) -> Iterator[None]:
             for layer in layers.values():
                 quantizer = layer.weight_quantizer
                 if quantizer is not None and not (quantizer.stochastic and mode == "training"):
-                    layer.fixed_weight = layer.quantized_weight()
+                    layer.fixed_weight = layer.quantized_weight().detach()
             yield
     finally:
         for name, layer in layers.items():
