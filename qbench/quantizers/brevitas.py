@@ -59,6 +59,8 @@ class Brevitas(Adapted):
     paper = "https://github.com/Xilinx/brevitas"
     requires = "brevitas"
 
+    count: int
+
     def __init__(self, *, bit_width: int, target: Target) -> None:
         """Make the library's quantizer of an activation; a weight's is made for its layer."""
         super().__init__(bit_width=bit_width, target=target)
