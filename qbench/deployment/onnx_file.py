@@ -119,6 +119,7 @@ def _with_parts(model: nn.Module, network: CompactNetwork, images: Tensor) -> nn
             stack.callback(hook.remove)
         model(images)
     for name, layer in layers.items():
+        _add_bias_apart(layer)
         quantizer = layer.activation_quantizer
         if quantizer is not None:
             found = staircase(quantizer, seen[name])
@@ -126,5 +127,26 @@ def _with_parts(model: nn.Module, network: CompactNetwork, images: Tensor) -> nn
                 layer.activation_quantizer = cast(Quantizer, stepped_input(found, seen[name].ndim))
         if name in network.coded:
             codes, levels = network.coded[name]
-            layer.weight_quantizer = cast(Quantizer, coded_weight(codes, levels.codebook()))
+            # A product of float tokens with a quantized matrix rounds the tokens in onnxruntime.
+            tokens = quantizer is None and isinstance(layer, nn.Linear) and seen[name].ndim > 2
+            part = coded_weight(codes, levels.codebook(), fused=not tokens)
+            layer.weight_quantizer = cast(Quantizer, part)
     return model
+
+
+def _add_bias_apart(layer: nn.Module) -> None:
+    """Add a layer's bias after the layer, which gets a bias of zeros.
+
+    Of a quantized layer onnxruntime would round the bias to whole multiples of input scale x weight
+    scale, which moves codes. A linear layer without any bias would be a MatMul, whose float input
+    it rounds to 8 bits where the weight is quantized.
+    """
+    bias = getattr(layer, "bias", None)
+    if isinstance(bias, Tensor):
+        side = (1, -1, 1, 1) if isinstance(layer, nn.Conv2d) else (-1,)
+        layer.register_buffer("added_bias", bias.detach().reshape(side).clone())
+        layer.register_forward_hook(lambda part, _, output: output + part.added_bias)
+    if isinstance(layer, nn.Conv2d):
+        layer.register_parameter("bias", None)
+    elif isinstance(layer, nn.Linear):
+        layer.register_parameter("bias", nn.Parameter(torch.zeros(layer.out_features)))

@@ -93,12 +93,13 @@ class _GatheredWeight(_Part):
         return value
 
 
-def coded_weight(codes: Tensor, codebook: Tensor) -> nn.Module:
+def coded_weight(codes: Tensor, codebook: Tensor, *, fused: bool = True) -> nn.Module:
     """What takes the place of a layer's weight quantizer in the export.
 
     Args:
         codes: int64, of the weight's shape.
         codebook: Level values ``[levels]`` or ``[channels, levels]``, in any order.
+        fused: Whether a runtime may see the weight as quantized, and compute the layer on integers.
     """
     codes, codebook = rising(codes, codebook)  # a folded batch norm may turn a channel's sign
     grid = uniform_grid(codebook, used_levels(codes, codebook))
@@ -109,7 +110,7 @@ def coded_weight(codes: Tensor, codebook: Tensor) -> nn.Module:
         return _GatheredWeight(
             codes=codes.to(torch.uint8), levels=codebook.flatten(), rows=rows.view(side)
         )
-    for divisor in (1, 2):
+    for divisor in (1, 2) if fused else ():
         first = _whole(grid, divisor)
         if first is None:
             continue

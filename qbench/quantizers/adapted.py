@@ -4,7 +4,7 @@ import importlib
 from abc import abstractmethod
 from functools import cache
 from types import ModuleType
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, cast
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class Adapted(Quantizer):
     @classmethod
     def member(cls, name: str) -> type[Self]:
         """The quantizer that the library calls ``name``, always the same class."""
-        return _made(cls, name)
+        return cast(type[Self], _made(cls, name))
 
     @abstractmethod
     def rounded(self, x: Tensor) -> Rounded:

@@ -11,6 +11,9 @@ from qbench.registry import quantizers
 
 __all__ = ["Brevitas"]
 
+_COLLECTED = 2
+"""Steps after which the range of the first batch is a parameter."""
+
 
 @quantizers.register("brevitas/*")
 class Brevitas(Adapted):
@@ -56,6 +59,8 @@ class Brevitas(Adapted):
     paper = "https://github.com/Xilinx/brevitas"
     requires = "brevitas"
 
+    count: int
+
     def __init__(self, *, bit_width: int, target: Target) -> None:
         """Make the library's quantizer of an activation; a weight's is made for its layer."""
         super().__init__(bit_width=bit_width, target=target)
@@ -66,7 +71,10 @@ class Brevitas(Adapted):
         self.stride = 2 if binary else 1
         self.lowest = 0 if unsigned else -max(2 ** (bit_width - 1) - narrow, 1)
         self.count = 2**bit_width - (narrow and not binary)
-        self.inner: Any = self._tensor_quant(nn.Identity()) if target == "activation" else None
+        self.inner: Any = None
+        if target == "activation":
+            self.inner = self._tensor_quant(nn.Identity()).eval()
+            self._count(_COLLECTED)  # else the library leaves its parameters out of a state
 
     @property
     def levels(self) -> int:
@@ -95,9 +103,16 @@ class Brevitas(Adapted):
             self._clip(x)
         else:
             self.inner.train()
-            for _ in range(2):  # collects the range, then makes it the parameter
+            self._count(0)
+            for _ in range(_COLLECTED):  # collects the range, then makes it the parameter
                 self.inner(x)
         self.inner.eval()
+
+    def _count(self, steps: int) -> None:
+        """Let the library take it that so many steps are done."""
+        for part in self.inner.modules():
+            if hasattr(part, "counter"):
+                part.counter = steps
 
     def train(self, mode: bool = True) -> "Brevitas":
         """Training or evaluation; the library's module has seen its batch and collects no more."""

@@ -37,12 +37,12 @@ class DiffQ(Quantizer):
     schedule   none; the logits have their own Adam, rate 1e-3, no decay, with the recipe's schedule
     deviates   the declared width k bounds the bits, so that any layer can be stored in k bits
                (paper: 2 + 13 sigmoid, from 8 on, whatever comes of it); a trial says "at most k
-               bits", and at k = 2 nothing is left to learn; a group is a filter, since a codebook
+               bits", and k = 2 would leave nothing to learn; a group is a filter, since a codebook
                belongs to one (paper: 8 or 16 weights); what is deployed is stored at k bits a
                weight, also where fewer are used: the reading ``bits`` has their mean
     """
 
-    bits = {"weight": (2, 3, 4, 5, 6, 7, 8)}
+    bits = {"weight": (3, 4, 5, 6, 7, 8)}
     paper = "Defossez et al., TMLR 2022, arXiv:2104.09987"
     family = "stochastic"
     provenance = "verified"

@@ -32,12 +32,14 @@ class LQNets(Quantizer):
     backward   dq/dx = 1;  of activations 1[x <= the highest level]
     shapes     x any; v [channels, k] of weights, [1, k] of activations
     start      weights v_i = 0.6745 rms(w) 2^i / 2^(k-1) of the filter, activations
-               v_i = 1.349 2^i / (2^k - 1), whatever the data are; i = 0 … k - 1
+               v_i = 1.349 2^i / (2^k - 1), i = 0 … k - 1; then one fit, to the weight or the first
+               batch
     schedule   none
-    deviates   the rms of the filter stands for its value at He's start; a basis that codes do not
-               determine stays where it is, in place of a ridge; activations' v moves in the next
-               training forward, so that a forward and what is deployed after it agree; an input
-               with negative values in the first batch has b_i in {-1, 1}
+    deviates   the fit at the start; the rms of the filter stands for its value at He's start; a
+               basis that codes do not determine stays where it is, in place of a ridge;
+               activations' v moves in the next training forward, so that a forward and what is
+               deployed after it agree; an input with negative values in the first batch has b_i in
+               {-1, 1}
     cost       k products with the tensor, and a system of k unknowns a filter
     """
 
@@ -62,14 +64,15 @@ class LQNets(Quantizer):
             self.register_buffer("fit_of_last", self.basis.clone())
 
     def initialize(self, x: Tensor, layer: nn.Module, inputs: Tensor) -> None:
-        """Choose the bits' values of activations, and start the basis of weights."""
-        if self.target == "activation":
-            if bool((x < 0).any()):
-                self.table.copy_(signs(self.bit_width, -1.0))
-            return
-        spread = x.detach().flatten(1).square().mean(1, keepdim=True).sqrt().clamp_min(1e-8)
-        powers = 2.0 ** torch.arange(self.bit_width, device=x.device)
-        self.basis = spread * (QUARTILE * powers / 2 ** (self.bit_width - 1))
+        """Choose the bits' values of activations, and start the basis."""
+        x = x.detach()
+        if self.target == "weight":
+            spread = x.flatten(1).square().mean(1, keepdim=True).sqrt().clamp_min(1e-8)
+            powers = 2.0 ** torch.arange(self.bit_width, device=x.device)
+            self.basis = spread * (QUARTILE * powers / 2 ** (self.bit_width - 1))
+        elif bool((x < 0).any()):
+            self.table.copy_(signs(self.bit_width, -1.0))
+        self.basis.copy_(self._fit(x, self.codes(x)[0]))
 
     def _move_to(self, basis: Tensor, updates: Tensor) -> None:
         """The step of the moving average that is number ``updates``; none at 0."""

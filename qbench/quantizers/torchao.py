@@ -24,7 +24,7 @@ class TorchAO(Adapted):
                activations, one scale and zero point of the first batch; the scale is fixed
                (intx_symmetric) or trained (intx_range_learning)
     backward   through round: 1; a trained scale by autograd; int4_weight also through min and max
-    shapes     scale and zero [channels, 1] of weights, [1, 1] of activations
+    shapes     scale and zero [channels, 1] of weights, [1] of activations
     start      activations: the range of the first batch, with 0 inside; trained scales: what an
                untrained one would be
     schedule   none
@@ -59,10 +59,9 @@ class TorchAO(Adapted):
         self.learns = self.config == "intx_range_learning"
         self.dynamic = target == "weight" and not self.learns
         self.register_buffer("zero", None)
-        if self.learns:
-            self.register_parameter("scale", None)
-        else:
-            self.register_buffer("scale", None)
+        self.register_buffer("scale", None)
+        if target == "activation":  # of known shape, so that a deployed network can be loaded
+            self._keep(torch.ones(1), torch.zeros(1, dtype=torch.int32))
         # In a tuple, as it is no part of this module: it has no state but what a forward leaves.
         self.fake = (self._fake_quantizer(dynamic=self.dynamic),)
 
@@ -87,9 +86,15 @@ class TorchAO(Adapted):
             return
         untrained = self._fake_quantizer(dynamic=True)
         untrained(self._rows(x.detach()))
-        self.zero = untrained.zero_point
-        scale = untrained.scale
-        self.scale = nn.Parameter(scale) if self.learns else scale
+        self._keep(untrained.scale, untrained.zero_point)
+
+    def _keep(self, scale: Tensor, zero: Tensor) -> None:
+        self.zero = zero
+        if self.learns:
+            del self.scale
+            self.scale = nn.Parameter(scale)
+        else:
+            self.scale = scale
 
     def rounded(self, x: Tensor) -> Rounded:
         """The library's value, and the scale and zero point that it took."""

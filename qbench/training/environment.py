@@ -17,7 +17,7 @@ __all__ = ["describe_environment", "peak_memory", "reset_peak_memory"]
 
 CLEAR = Path("/proc/self/clear_refs")
 """Of Linux: writing 5 here lets a process's peak start anew."""
-LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow")
+LIBRARIES = ("torch", "torchvision", "numpy", "ray", "mlflow", "torchao", "brevitas")
 
 
 def describe_environment(
@@ -82,7 +82,7 @@ def _versions() -> dict[str, str]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            continue  # a trial needs neither ray nor mlflow
+            continue  # a trial needs no more than torch and numpy
     return found
 
 

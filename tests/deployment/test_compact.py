@@ -73,6 +73,7 @@ def resnet20(method: str, weight: int, activation: int) -> nn.Module:
     ("method", "weight", "activation", "numbers"),
     [
         ("ste", 1, 32, CHANNELS),  # a scale a channel
+        ("ste", 1, 1, CHANNELS + 18 * 2),  # and the input's clip and sign
         ("lsq", 4, 4, 18 * (1 + 3)),  # of 18 layers: a step; its input's step and two limits
         ("ste", 8, 8, 2 * CHANNELS + 18 * 2),  # low and step; its input's clip and sign
         ("dorefa", 2, 2, 18 * 2),

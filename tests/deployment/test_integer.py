@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_networks import METHODS, every_case, fresh, images, trained
+from small_networks import METHODS, at_the_ends, every_case, fresh, images, trained
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
@@ -14,7 +14,6 @@ from qbench.models.layers import QuantLayer, quantized_layers
 from qbench.quantizers.contract import Quantizer, decode
 from qbench.quantizers.ste import STE
 
-CASES = [case for case in every_case() if case[2] in (1, 2, 4, 8) or case[3] in (1, 2, 4, 8)]
 UNEVEN = {"apot", "binaryrelax", "lqnets", "parq", "proxquant", "quantization_networks", "ttq"}
 """Methods with other levels at some width; a method that is not here must have even ones."""
 
@@ -58,9 +57,7 @@ def bound(layer: QuantLayer, x: Tensor) -> float:
     return count * (off[0] * most[1] + most[0] * off[1] + off[0] * off[1]) + rounding + bias
 
 
-@pytest.mark.parametrize(
-    "case", CASES, ids=lambda case: f"{case[0]}+{case[1]}-w{case[2]}a{case[3]}"
-)
+@pytest.mark.parametrize("case", at_the_ends(every_case()))
 @torch.no_grad()
 def test_integer_sums_give_the_deployed_layer(case: tuple) -> None:
     for layer, x in layers_and_inputs(case):
@@ -77,17 +74,16 @@ def test_integer_sums_give_the_deployed_layer(case: tuple) -> None:
         assert float((found - layer(x)).abs().max()) <= bound(layer, x) + count * 2**-24 * most
 
 
+OTHER_TWO = ("adabin", "dsq")  # their two levels are not -s and s
 SIGNS = [
-    (name, other)
+    (name, "bireal")
     for name, entry in METHODS.items()
-    for other in ("bireal",)
-    if 1 in entry.facts["bits"].get("weight", ()) and name not in ("adabin", "dsq")  # not +-s
+    if 1 in entry.facts["bits"].get("weight", ()) and name not in OTHER_TWO
 ] + [
     ("bwn", name)
     for name, entry in METHODS.items()
-    if 1 in entry.facts["bits"].get("activation", ()) and entry.facts.get("signed_inputs")
-    and name != "adabin"
-]  # fmt: skip
+    if entry.facts.get("signed_inputs") and name not in OTHER_TWO
+]
 
 
 @pytest.mark.parametrize("case", SIGNS, ids=lambda case: "+".join(case))
@@ -98,21 +94,6 @@ def test_xnor_and_counting_bits_give_the_deployed_layer(case: tuple[str, str]) -
         assert found is not None
         assert torch.equal(found, integer_layer(layer, x))  # the same integers, the same scales
         assert float((found - in_float64(layer, x)).abs().max()) <= bound(layer, x)
-
-
-def test_the_lists_name_every_method_with_other_levels() -> None:
-    for name, entry in METHODS.items():
-        for target, widths in entry.facts["bits"].items():
-            for bits in widths:
-                case = (name, "ste", bits, 2) if target == "weight" else ("ste", name, 2, bits)
-                model = trained(case)
-                layer, x = model[3], torch.randn(4, 8, 4, 4)
-                quantizer = (
-                    layer.weight_quantizer if target == "weight" else layer.activation_quantizer
-                )
-                codes, codebook = quantizer.codes(layer.weight if target == "weight" else x)
-                even = integer_form(codes, codebook, axis=quantizer.channel_axis) is not None
-                assert even or name in UNEVEN
 
 
 class Offset(STE):

@@ -193,36 +193,46 @@ def test_a_method_that_looks_at_the_whole_input_is_written_as_it_is() -> None:
     assert far(found, expected) <= 1
 
 
-def through_onnx(name: str, size: int) -> None:
+def through_onnx(name: str, size: int, activation_bits: int) -> tuple[Tensor, Tensor]:
+    """Logits of a network with 2-bit weights, deployed and by onnxruntime."""
+
     def untrained() -> nn.Module:
         torch.manual_seed(0)
         model = build_model(Component(name=name), channels=3, classes=7, size=size)
-        quantize(model, weights=lambda: STE(bit_width=2, target="weight"),
-                 activations=lambda: STE(bit_width=4, target="activation"),
-                 keep_float=("first", "last", "shortcut"))  # fmt: skip
+        few_bits = activation_bits < 32
+        quantize(
+            model,
+            weights=lambda: STE(bit_width=2, target="weight"),
+            activations=(lambda: STE(bit_width=activation_bits, target="activation"))
+            if few_bits else None,
+            keep_float=("first", "last", "shortcut", *(["*.attn.*"] if "swin" in name else [])),
+        )  # fmt: skip
         return model
 
     model, few = (
         untrained(),
-        torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0)),
+        torch.randn(8, 3, size, size, generator=torch.Generator().manual_seed(0)),
     )
     initialize(model, few)
-    tensors = freeze(model)
-    loaded = load_deployed(tensors, untrained()).eval()
-    network = compact(tensors, {})
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = None  # statistics of one forward are whole
     with torch.no_grad():
+        model.train()(few)
+        tensors = freeze(model)
+        loaded = load_deployed(tensors, untrained()).eval()
         expected = loaded(few)
-    found = run_onnx(to_onnx(loaded, network, few[:2]), few)
-    assert torch.equal(found.argmax(1), expected.argmax(1))
-    error = (found - expected).abs().amax(1) / expected.abs().max()
-    assert float(error.median()) < 1e-3  # some codes of so many may move
+    return expected, run_onnx(to_onnx(loaded, compact(tensors, {}), few[:2]), few)
 
 
 @pytest.mark.parametrize("name", ["mlp", "resnet8", "vgg_small"])
 def test_the_networks_of_qbench_are_written(name: str) -> None:
-    through_onnx(name, 16)
+    expected, found = through_onnx(name, 8, 4)
+    assert torch.equal(found.argmax(1), expected.argmax(1))
+    assert far(found, expected) <= MOVED
 
 
+# Inputs stay float: in so many layers some code moves, and an untrained network makes much of it.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
@@ -231,7 +241,32 @@ def test_the_networks_of_qbench_are_written(name: str) -> None:
      "vit_b_16", "swin_t"],
 )  # fmt: skip
 def test_the_networks_of_torchvision_are_written(name: str) -> None:
-    through_onnx(f"torchvision/{name}", 224 if name in ("vit_b_16", "swin_t") else 64)
+    expected, found = through_onnx(f"torchvision/{name}", 224 if name == "vit_b_16" else 64, 32)
+    assert torch.equal(found.argmax(1), expected.argmax(1))
+    assert far(found, expected) == 0
+
+
+def of_floats(shape: tuple[int, ...]) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64, bias=False), nn.ReLU(), nn.Linear(64, 64),
+        nn.Flatten(), nn.Linear(64 if len(shape) == 2 else 3 * 64, 5),
+    )  # fmt: skip
+    quantize(model, weights=lambda: STE(bit_width=4, target="weight"), activations=None,
+             keep_float=("first", "last"))  # fmt: skip
+    return model
+
+
+def test_runtimes_round_no_input_that_the_network_does_not() -> None:
+    """Linear layers of float inputs, of rows and of tokens, with a bias and without."""
+    for shape in ((6, 64), (6, 3, 64)):
+        model, x = of_floats(shape), torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        tensors = freeze(model)
+        loaded = load_deployed(tensors, of_floats(shape)).eval()
+        with torch.no_grad():
+            expected = loaded(x)
+        found = run_onnx(to_onnx(loaded, compact(tensors, {}), x[:2]), x)
+        assert far(found, expected) == 0
 
 
 class Odd(nn.Module):

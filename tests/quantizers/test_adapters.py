@@ -14,8 +14,11 @@ import test_laws as laws
 import torch
 from torch import nn
 
+from qbench.deployment.freeze import freeze, save_deployed
+from qbench.deployment.load import load_deployed
 from qbench.errors import UsageError
 from qbench.models.convert import initialize, quantize
+from qbench.models.evaluation import evaluating
 from qbench.quantizers.contract import Quantizer
 from qbench.registry import quantizers
 
@@ -176,3 +179,51 @@ def test_an_unknown_member_is_told_the_nearest() -> None:
         quantizers.entry("torchao/intx_symetric")
     with pytest.raises(UsageError, match="allowed: .*torchao/int4_weight"):
         quantizers.entry("torchao")
+
+
+def pair(weights: str, activations: str, bits: int) -> nn.Sequential:
+    """A perceptron with one member for the weights and one for the activations."""
+    made = {target: quantizers.load(name) for target, name in
+            (("weight", weights), ("activation", activations))}  # fmt: skip
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 16), nn.Hardtanh(), nn.Linear(16, 8), nn.Hardtanh(),
+                          nn.Linear(8, 3))  # fmt: skip
+    quantize(
+        model,
+        weights=lambda: made["weight"](bit_width=bits, target="weight"),
+        activations=lambda: made["activation"](bit_width=bits, target="activation"),
+        keep_float=("first",),
+    )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations", "bits"),
+    [
+        ("torchao/intx_symmetric", "torchao/intx_symmetric", 4),
+        ("torchao/intx_range_learning", "torchao/intx_range_learning", 2),
+        ("brevitas/Int8WeightPerChannelFloat", "brevitas/Int8ActPerTensorFloat", 3),
+        ("brevitas/ShiftedUint8WeightPerTensorFloat", "brevitas/ShiftedUint8ActPerTensorFloat", 4),
+        ("brevitas/SignedBinaryWeightPerTensorConst", "brevitas/SignedBinaryActPerTensorConst", 1),
+    ],
+)
+def test_a_deployed_network_is_read_back_into_a_fresh_one(
+    weights: str, activations: str, bits: int
+) -> None:
+    root = weights.partition("/")[0]
+    pytest.importorskip(root, reason=f"{root} is not installed; it is an optional extra")
+    images = torch.randn(16, 12, generator=torch.Generator().manual_seed(1))
+    model = pair(weights, activations, bits)
+    initialize(model, images)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(images).square().mean().backward()
+        optimizer.step()
+    again = load_deployed(save_deployed(freeze(model)), pair(weights, activations, bits))
+    with evaluating(model, "deployed"), evaluating(again, "deployed"):
+        assert torch.equal(model(images), again(images))
+    with evaluating(model, "training"):
+        trained = model(images)
+    with evaluating(model, "deployed"):
+        assert torch.equal(model(images), trained)

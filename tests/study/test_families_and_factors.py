@@ -1,4 +1,4 @@
-"""The start of the weights as a factor of a study: a list of models, crossed with everything."""
+"""Options of models as factors of a study, and members of families of quantizers as rows."""
 
 from collections.abc import Callable
 
@@ -47,3 +47,18 @@ def test_a_wrong_start_or_recipe_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         make_study(models=[model(**options)])
+
+
+def test_a_member_of_a_family_of_quantizers_has_its_own_bits(make_study: Make) -> None:
+    name, inputs = "brevitas/Int8WeightPerChannelFloat", "brevitas/Uint8ActPerTensorFloat"
+    rows = [{"name": name, "activations": inputs}]
+    plan = expand(make_study(quantizers=rows, bits=["W4A4"]))
+    assert {cell.label for cell in plan.cells} == {f"{name} + {inputs}"}
+    with pytest.raises(UsageError, match=r"cannot do 1-bit weights; it can do 2-8"):
+        make_study(quantizers=rows, bits=["W1A4"])
+    with pytest.raises(UsageError, match="has no answer for activations"):
+        make_study(quantizers=[name], bits=["W4A4"])
+    with pytest.raises(UsageError, match="did you mean 'torchao/int4_weight'"):
+        make_study(quantizers=["torchao/int4_weights"], bits=["W4A4"])
+    with pytest.raises(UsageError, match="is a family; name one of it, such as 'torchao/intx"):
+        make_study(quantizers=["torchao/*"], bits=["W4A4"])
