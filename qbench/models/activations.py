@@ -43,4 +43,9 @@ def activation_layer(
         return nn.PReLU(channels)
     if name == "rprelu":
         return RPReLU(channels)
-    return {"relu": nn.ReLU, "hardtanh": nn.Hardtanh, "none": nn.Identity}[name]()
+    kinds: dict[str, type[nn.Module]] = {
+        "relu": nn.ReLU,
+        "hardtanh": nn.Hardtanh,
+        "none": nn.Identity,
+    }
+    return kinds[name]()
