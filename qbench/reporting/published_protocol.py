@@ -3,8 +3,8 @@
 A row of the table and a trial belong together where quantizer, model, data set and bits have the
 same names. The quantizer's options do not decide that: a row of a study is shown with its options,
 and each option that a published number states and that differs is named. A model or a data set with
-options is another one, but for the weights that a model starts from, and for options that the
-published row's flags state (``model.shortcut=B``).
+options is another one, but for how a model starts and which activation it has, of which sources
+say little, and for options that the published row's flags state (``model.residual=convolution``).
 """
 
 import json
@@ -22,6 +22,8 @@ __all__ = ["descriptions", "differences", "distance", "is_known", "matches"]
 
 START_OPTIONS = ("weights",)
 """Options of a model that say where training starts, not what the network is."""
+_UNSTATED = (*START_OPTIONS, "activation", "init", "init_scale")
+"""Options of a model that do not make its cell another one."""
 _ENDS = ("first_last_float", "first_last_8bit", "first_last_quantized")
 _SHORTCUTS = ("shortcut_float", "shortcut_quantized")
 _STARTS = ("pretrained_start", "scratch_start")
@@ -36,7 +38,7 @@ _SILENT = ("runs", "disputed")
 
 def matches(row: PublishedRow, trial: Trial) -> bool:
     """Whether the row is a number for the trial's cell; see the module's rule."""
-    own = {k: v for k, v in trial.model.options.items() if k not in START_OPTIONS}
+    own = {k: v for k, v in trial.model.options.items() if k not in _UNSTATED}
     return (
         row.method == trial.quantizer.name
         and row.model == trial.model.name
@@ -52,7 +54,7 @@ def distance(row: PublishedRow, trial: Trial) -> int:
     count = sum(row.flag(name) is not None for name in _VARIANTS)
     for flag in row.flags:
         name, _, value = flag.partition("=")
-        if name.startswith("options.") or name == "optimizer":
+        if name.startswith(("options.", "model.")) or name == "optimizer":
             count += _ours(name, trial) != value
     return count
 

@@ -29,9 +29,9 @@ def write(folder: Path, *lines: str, head: str = HEAD) -> Path:
 def test_names_are_the_registries_where_they_look_like_them() -> None:
     rows = published()
     named = {row.method for row in rows if row.method in quantizers.entries()}
-    assert named == METHODS
+    assert named > METHODS
     lower = {row.method for row in rows if row.method.islower()}
-    assert lower == METHODS  # a field's name has a capital: a misspelt name of ours is found
+    assert lower == named  # a field's name has a capital: a misspelt name of ours is found
     for row in rows:
         assert row.data in datasets.entries()
         if row.model.islower() or "/" in row.model:
@@ -40,11 +40,12 @@ def test_names_are_the_registries_where_they_look_like_them() -> None:
 
 def test_widths_are_those_that_our_methods_can_do() -> None:
     for row in published():
-        if row.method not in METHODS:
-            continue
+        if row.method not in quantizers.entries() or (row.method, row.weight_bits) == ("qil", 1):
+            continue  # of QIL at one bit there is only a quoted number, and no equation
         can = quantizers.entry(row.method).facts["bits"]
         for target, width in (("weight", row.weight_bits), ("activation", row.activation_bits)):
-            assert width == 32 or width in can[target], row
+            others = target not in can  # activations of another method
+            assert others or width == 32 or width in can[target], row
 
 
 def test_numbers_are_plausible() -> None:
@@ -100,7 +101,7 @@ def equal(a: Decimal, b: Decimal) -> bool:
         ("quantization_networks", "torchvision/resnet18", "W2A32", "69.1", "70.3"),
         ("metaquant", "resnet20", "W1A32", "89.962", "91.5"),
         ("metaquant", "resnet110", "W1A32", "69.114", "72.54"),
-        ("PACT", "resnet20", "W4A4", "91.3", "91.6"),
+        ("pact", "resnet20", "W4A4", "91.3", "91.6"),
     ],
 )
 def test_numbers_that_were_looked_up(
@@ -126,7 +127,7 @@ def test_listing() -> None:
     assert row["drop"] == "5.6"
     assert "epochs=400" in row["flags"]
     with pytest.raises(UsageError, match="did you mean 'daq'"):
-        listing("dqa")
+        listing("daqq")
 
 
 def test_a_drop_alone(tmp_path: Path) -> None:
