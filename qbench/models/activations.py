@@ -43,15 +43,9 @@ def activation_layer(
         return nn.PReLU(channels)
     if name == "rprelu":
         return RPReLU(channels)
-<<<<<<< HEAD
-    plain: dict[str, type[nn.Module]]
-    plain = {"relu": nn.ReLU, "hardtanh": nn.Hardtanh, "none": nn.Identity}
-    return plain[name]()
-=======
     kinds: dict[str, type[nn.Module]] = {
         "relu": nn.ReLU,
         "hardtanh": nn.Hardtanh,
         "none": nn.Identity,
     }
     return kinds[name]()
->>>>>>> next
