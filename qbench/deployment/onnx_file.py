@@ -44,9 +44,8 @@ def require_onnx() -> tuple[ModuleType, ModuleType]:
 def to_onnx(model: nn.Module, network: CompactNetwork, images: Tensor) -> bytes:
     """Write a network with ONNX's own operators for quantized tensors.
 
-    torch's exporter by tracing is used: it needs no further library and knows the operators of all
-    networks here. Weights are stored as integers of 8 bits, since the file has no smaller ones that
-    all runtimes read.
+    torch's older exporter, by tracing, is used: the newer one needs a third library. Weights are
+    stored as integers of 8 bits: few runtimes read the smaller ones.
 
     Args:
         model: What ``restore`` made of ``network``.
@@ -57,7 +56,7 @@ def to_onnx(model: nn.Module, network: CompactNetwork, images: Tensor) -> bytes:
         A model with the input ``images`` and the output ``logits``, of any batch size.
 
     Raises:
-        UsageError: onnx is not installed; a quantizer or an operator cannot be written.
+        UsageError: onnx is not installed, or an operator cannot be written.
     """
     onnx, _ = require_onnx()
     twin = _with_parts(copy.deepcopy(model).eval(), network, images)

@@ -1,5 +1,7 @@
 """A small network of every method and width, as if trained, and what is deployed of it."""
 
+import importlib.util
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +15,12 @@ from qbench.registry import quantizers
 
 Case = tuple[str, str, int, int]  # methods of weights and activations, their bits
 
-METHODS = {name: entry for name, entry in quantizers.entries().items() if name != "float"}
+METHODS = {name: entry for name, entry in quantizers.entries().items() if name != "float"} | {
+    (name := f"{family.name.partition('/')[0]}/{member}"): quantizers.entry(name)
+    for family in quantizers.entries().values()
+    for member in family.facts.get("members", ())
+    if importlib.util.find_spec(family.facts["requires"])  # optional libraries
+}
 
 
 def every_case() -> list[Case]:
