@@ -43,9 +43,6 @@ def activation_layer(
         return nn.PReLU(channels)
     if name == "rprelu":
         return RPReLU(channels)
-    kinds: dict[str, type[nn.Module]] = {
-        "relu": nn.ReLU,
-        "hardtanh": nn.Hardtanh,
-        "none": nn.Identity,
-    }
-    return kinds[name]()
+    if name == "relu":
+        return nn.ReLU(inplace=True)  # batch norm does not need its output again
+    return nn.Hardtanh() if name == "hardtanh" else nn.Identity()
