@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from short_run import marks
 from torch import Tensor, nn
 
 from qbench.bench.counters import BATCH, FILE, count_step, read_rows, rows
@@ -33,7 +34,7 @@ def cases() -> list[object]:
             method,
             bits,
             id=" ".join(key(method, bits)),
-            marks=[pytest.mark.slow] if "lstmfc" in method.options.values() else [],
+            marks=[pytest.mark.slow] if "lstmfc" in method.options.values() else marks(method.name),
         )
         for method, bits in rows()
     ]

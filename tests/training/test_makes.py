@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from cpu_graph import record_on_cpu
+from short_run import marks
 from torch import Tensor, nn
 
 from qbench.datasets.augmentation import normalise
@@ -107,7 +108,9 @@ class RatesInTensors(Engine):
         return super().step(inputs, progress)
 
 
-@pytest.mark.parametrize(("name", "options"), WAYS)
+@pytest.mark.parametrize(
+    ("name", "options"), [pytest.param(*way, marks=marks(way[0])) for way in WAYS]
+)
 def test_a_recorded_step_trains_the_same_network_bit_for_bit(
     name: str, options: dict[str, Any]
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from short_run import marks
 
 from qbench import registry
 from qbench.datasets.prepare import prepare
@@ -23,9 +24,6 @@ KINDS = {
     if entry.facts["bits"]  # a family of names has none
 }
 METHODS = [name for name, kind in KINDS.items() if kind.family not in UNTRAINED]
-CORE = {"ste", "dorefa", "lsq", "metaquant", "quantnet", "quantization_networks", "daq"}
-IN_SHORT = CORE | {"xnor", "irnet", "adabin", "bop", "kurtosis", "ttq", "parq", "rq"}
-"""The core methods and one of each family; the others are a matter for the slow run."""
 DIGITS = TrialData(name="digits")
 RECIPE = Training(
     epochs=10, batch=64, optimizer=Optimizer(learning_rate=0.1), schedule=Schedule(name="cosine"),
@@ -63,8 +61,7 @@ def images(folder: Path) -> Path:
 
 
 def each(names: Iterable[str]) -> Any:
-    marks = {name: [] if name in IN_SHORT else [pytest.mark.slow] for name in names}
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=m) for n, m in marks.items()])
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in names])
 
 
 @each(name for name in METHODS if name != "ste")
