@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -41,8 +41,20 @@ class Group:
     results: Mapping[int, TrialResult]
     is_float: bool = False
     ablation: str = ""
+    _kept: dict[Hashable, pd.Series] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    def once(self, key: Hashable, read: Callable[[], pd.Series]) -> pd.Series:
+        """What ``read`` finds, which is called the first time only: tables ask for one thing often.
+
+        Args:
+            key: Stands for what is read.
+            read: Reads it of this group.
+        """
+        if key not in self._kept:
+            self._kept[key] = read()
+        return self._kept[key]
+
+    @cached_property
     def done(self) -> dict[int, TrialResult]:
         """The trials that have a result."""
         return {seed: found for seed, found in self.results.items() if found.state == "done"}
@@ -55,12 +67,13 @@ class Group:
 
     def values(self, name: str, scale: float = 1.0) -> pd.Series:
         """The last value of a history by seed, times ``scale``; seeds without it are left out."""
-        found = {
-            seed: result.final[name][1] * scale
-            for seed, result in self.done.items()
-            if name in result.final
-        }
-        return by_seed(found)
+
+        def read() -> pd.Series:
+            finals = {seed: result.final for seed, result in self.done.items()}
+            found = {seed: own[name][1] * scale for seed, own in finals.items() if name in own}
+            return by_seed(found)
+
+        return self.once((name, scale), read)
 
     @cached_property
     def accuracy(self) -> pd.Series:
@@ -84,8 +97,12 @@ class Group:
 
     def seconds(self, phase: str) -> pd.Series:
         """Wall time of a phase by seed."""
-        seconds = {seed: result.seconds.get(phase) for seed, result in self.done.items()}
-        return by_seed({seed: spent or None for seed, spent in seconds.items()})
+
+        def read() -> pd.Series:
+            found = {seed: result.seconds.get(phase) for seed, result in self.done.items()}
+            return by_seed({seed: spent or None for seed, spent in found.items()})
+
+        return self.once(("seconds", phase), read)
 
 
 def by_seed(values: Mapping[int, float | None]) -> pd.Series:

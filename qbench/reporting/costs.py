@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,12 @@ DIAGNOSING = "diagnose"
 
 def counted(group: Group, name: str) -> pd.Series:
     """A member of the group ``cost`` in ``audit.json``, by seed."""
-    return _by_seed(group, lambda result: _member(result.audit.get("cost"), name))
+    read = partial(_counted, name)
+    return group.once(("cost", name), partial(_by_seed, group, read))
+
+
+def _counted(name: str, result: TrialResult) -> float | None:
+    return _member(result.audit.get("cost"), name)
 
 
 def deployed_bytes(group: Group) -> pd.Series:
@@ -30,7 +36,7 @@ def deployed_bytes(group: Group) -> pd.Series:
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
 
-    return _by_seed(group, size)
+    return group.once("deployed bytes", partial(_by_seed, group, size))
 
 
 def peak_memory(group: Group) -> pd.Series:
@@ -44,7 +50,7 @@ def peak_memory(group: Group) -> pd.Series:
         own = found.get("peak_memory_is_own", found.get("device") != "cpu")
         return _member(found, "peak_memory_bytes") if own else None
 
-    return _by_seed(group, peak)
+    return group.once("peak memory", partial(_by_seed, group, peak))
 
 
 def diagnostics_share(group: Group) -> pd.Series:
@@ -55,7 +61,7 @@ def diagnostics_share(group: Group) -> pd.Series:
         spent = [s for phase, s in result.seconds.items() if phase.split("/")[0] == DIAGNOSING]
         return math.fsum(spent) / total if total > 0 else None
 
-    return _by_seed(group, share)
+    return group.once("diagnostics share", partial(_by_seed, group, share))
 
 
 def relative_time(comparison: Comparison, group: Group) -> pd.Series:
@@ -64,6 +70,10 @@ def relative_time(comparison: Comparison, group: Group) -> pd.Series:
     A pair counts only where both trained on the same kind of machine and device, with as many
     threads.
     """
+    return group.once("relative time", partial(_relative_time, comparison, group))
+
+
+def _relative_time(comparison: Comparison, group: Group) -> pd.Series:
     reference = comparison.float_of(group.setting)
     if reference is None:
         return pd.Series(dtype=float)

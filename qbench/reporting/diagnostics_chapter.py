@@ -7,7 +7,7 @@ from qbench.reporting.compare import Comparison
 from qbench.reporting.correlations import correlation_table
 from qbench.reporting.diagnostics_table import summary_table
 from qbench.reporting.document import Figure, Heading, Part, Text
-from qbench.reporting.figures import FEW_PAIRS
+from qbench.reporting.figures import FEW_PAIRS, drawn_pairs
 from qbench.reporting.panels import MOST_BITS, MOST_ROWS
 
 __all__ = ["diagnostics_chapter"]
@@ -79,13 +79,13 @@ def _cut(comparison: Comparison) -> Iterator[str]:
     """What the figures leave out."""
     rows = [label for label in comparison.labels if not comparison.is_float(label)]
     bits = max(Counter(setting[:2] for setting in comparison.settings).values())
-    pairs = len(comparison.pairs)
+    pairs, shown = len(comparison.pairs), len(drawn_pairs(comparison, FEW_PAIRS))
     if len(rows) > MOST_ROWS:
         yield f"the first {MOST_ROWS} of {len(rows)} rows"
     if bits > MOST_BITS:
         yield f"the first {MOST_BITS} of {bits} bit settings"
-    if pairs > FEW_PAIRS:
-        yield f"all but the map for the first {FEW_PAIRS} of {pairs} pairs of model and data set"
+    if pairs > shown:
+        yield f"all but the map for the first {shown} of {pairs} pairs of model and data set"
 
 
 def _drawn(kind: str, figures: Sequence[tuple[str, Figure]]) -> Iterator[Part]:

@@ -78,4 +78,6 @@ Part = Heading | Text | Items | Table | Figure
 
 def plain(text: str) -> str:
     """One line without control characters, which a terminal would obey."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())

@@ -36,9 +36,10 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_PAIRS = 4
-"""With more pairs of model and data set than these, a few are drawn; the tables hold all."""
+"""Pairs of model and data set that are drawn; of a study with more, half as many. The tables hold
+all."""
 FEW_PAIRS = 2
-"""Pairs of a larger study, and of figures with many panels, which take seconds each."""
+"""Of figures with many panels, which take seconds each."""
 
 Pair = tuple[str, str]
 
@@ -114,9 +115,9 @@ def write_figures(
 
 
 def drawn_pairs(comparison: Comparison, most: int = MOST_PAIRS) -> list[Pair]:
-    """The pairs of model and data set of which there are figures, at most so many."""
+    """The pairs of model and data set that are drawn: at most so many, of many half of that."""
     pairs = comparison.pairs
-    return pairs[: most if len(pairs) <= MOST_PAIRS else FEW_PAIRS]
+    return pairs[: most if len(pairs) <= MOST_PAIRS else most // 2]
 
 
 def _file_name(kind: str, pair: Pair | tuple[()], used: set[str]) -> str:

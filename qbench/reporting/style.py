@@ -100,7 +100,7 @@ def _font() -> str:
     name = "DejaVu Sans of qbench"
     for weight in ("normal", "bold"):
         wanted = font_manager.FontProperties(family="DejaVu Sans", weight=weight)
-        whole = TTFont(font_manager.findfont(wanted))
+        whole = TTFont(font_manager.findfont(wanted), recalcTimestamp=False)  # the same bytes
         for table in ("GSUB", "GPOS", "GDEF", "MATH"):
             if table in whole:
                 del whole[table]
