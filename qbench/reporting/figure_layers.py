@@ -92,8 +92,9 @@ def _map(frames: Mapping[str, pd.DataFrame], layers: list[str]) -> Figure:
 
 def _last(comparison: Comparison, result: TrialResult) -> dict[str, float]:
     found = comparison.traces.layers(result, ERROR)
-    last = found[found["epoch"] == found["epoch"].max()]
-    return dict(zip(last["layer"], last["value"], strict=True))
+    epochs, layers, values = (found[name].to_numpy() for name in ("epoch", "layer", "value"))
+    last = epochs == epochs.max(initial=0)
+    return dict(zip(layers[last], values[last], strict=True))
 
 
 def _errors(comparison: Comparison, setting: Setting) -> pd.DataFrame:

@@ -27,7 +27,7 @@ class Traces:
         self.results = results
         self.damaged: dict[str, None] = {}
         """Names of trials of which a table could not be read; their drawings lack it."""
-        self._layers: dict[str, pd.DataFrame] = {}
+        self._layers: dict[str, dict[str, pd.DataFrame]] = {}
 
     def layers(self, result: TrialResult, name: str) -> pd.DataFrame:
         """The values of one of ``LAYER_MEASURES`` by layer and epoch.
@@ -37,9 +37,11 @@ class Traces:
         """
         trial = result.trial.name
         if trial not in self._layers:
-            self._layers[trial] = self._read(result, "layers.parquet", LAYER_MEASURES, ("value",))
+            whole = self._read(result, "layers.parquet", LAYER_MEASURES, ("value",))
+            parts = {str(name): part for name, part in whole.groupby("name", sort=False)}
+            self._layers[trial] = {"": whole.iloc[:0], **parts}
         found = self._layers[trial]
-        return found[found["name"] == name]
+        return found.get(name, found[""])
 
     def points(self, result: TrialResult, name: str) -> pd.DataFrame:
         """The points of one name at their last measurement.
