@@ -87,6 +87,7 @@ class Session:
             KeyboardInterrupt: The user stopped; the same command continues.
         """
         if self.standing.to_run:
+            self._check_parts()
             check(self.plan.study.resources, local=self.local, address=self.address)
         with self._locked():
             if self.plan.study.tracking.enabled:
@@ -105,6 +106,23 @@ class Session:
     def statuses(self) -> dict[str, Status]:
         """What the files say of each trial of the plan."""
         return {name: TrialFolder(self.results, name).status() for name in self.plan.trials()}
+
+    @property
+    def _processes(self) -> int:
+        return max(int(self.plan.study.resources.gpus), 1)
+
+    def _check_parts(self) -> None:
+        """Refuse batches that are smaller than the number of GPUs among which they are shared out.
+
+        Raises:
+            UsageError: Of some trial.
+        """
+        smallest = min(trial.training.batch for trial in self.standing.to_run)
+        if smallest < self._processes:
+            raise UsageError(
+                f"resources.gpus is {self._processes}, but batches of a trial have {smallest} "
+                f"images; make training.batch larger, or set resources.gpus to at most {smallest}"
+            )
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -196,7 +214,6 @@ class Session:
     def _jobs(self, images: dict[str, Path]) -> list[Job]:
         study = self.plan.study
         start = Path(study.start).resolve() if study.start not in ("scratch", "float") else None
-        processes = max(int(study.resources.gpus), 1)
         return [
             Job(
                 trial,
@@ -204,12 +221,12 @@ class Session:
                     results=self.results.resolve(),
                     images=images[_data_key(trial)],
                     device=self._device,
-                    threads=max(study.resources.cpus // processes, 1),
+                    threads=max(study.resources.cpus // self._processes, 1),
                     checkpoint_seconds=study.resources.checkpoint_seconds,
                     timeout_minutes=study.resources.timeout_minutes,
                     plugins=study.plugins,
                     start_file=start if trial.start.startswith("file:") else None,
-                    processes=processes,
+                    processes=self._processes,
                 ),
             )
             for trial in self.standing.to_run

@@ -177,6 +177,7 @@ def test_a_failing_trial_does_not_stop_the_study(tmp_path: Path) -> None:
         (["quantizers=[quantnet]", "bits=[W1A1]"], ["quantnet", "activations: {name: ste}"]),
         (["data.sets=[cifar100]", "data.validation=0"], ["cifar100", "data"]),
         (["resources.gpus=1"], ["GPU"]),
+        (["resources.gpus=4", "training.batch=2"], ["have 2 images", "training.batch"]),
         (["tracking.uri=http://127.0.0.1:9"], ["127.0.0.1:9"]),
         (["--address", "127.0.0.1:9"], ["127.0.0.1:9"]),
         (["--only", "quantizr == 'ste'"], ["quantizr", "quantizer"]),

@@ -49,7 +49,7 @@ class BinaryConnect(SignQuantizer):
     ) -> None:
         """Make the quantizer of one weight; ``stochastic`` draws its training signs."""
         super().__init__(bit_width=bit_width, target=target)
-        vars(self)["stochastic"] = stochastic  # a fact of the class, which an option changes here
+        self.stochastic = stochastic
         self.trains_hard = self.exact_at_end = not stochastic
         self.bound = bound
 

@@ -108,8 +108,9 @@ class Quantizer(nn.Module, ABC):
     """What its equations rest on."""
     signed_inputs: ClassVar[bool] = False
     """Whether its activations need values of both signs: after a ReLU, sign(x) is 1 everywhere."""
-    stochastic: ClassVar[bool] = False
-    """Whether two training forwards of one input may differ."""
+    stochastic: bool = False
+    """Whether two training forwards of one input may differ; an instance whose options change that
+    says so itself."""
     trains_hard: bool = True
     """Whether the training forward equals the deployed value, bit for bit; an instance whose
     options change that says so itself."""

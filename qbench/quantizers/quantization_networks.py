@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from qbench.errors import UsageError
 from qbench.quantizers.contract import ParameterGroup, Progress, Quantizer, Target
 from qbench.quantizers.level_sets import level_values, start_thresholds
-from qbench.quantizers.soft_steps import in_memory, nearest_needed, soft_steps
+from qbench.quantizers.soft_steps import nearest_needed, soft_steps
 from qbench.quantizers.three_phases import ThreePhases
+from qbench.quantizers.thresholds import reached
 from qbench.registry import quantizers
 
 __all__ = ["QuantizationNetworks"]
@@ -150,9 +151,8 @@ class QuantizationNetworks(Quantizer):
     def codes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes, and level values ``[levels]``; a value at a threshold goes up."""
         scaled = self.beta.detach() * x.detach()
-        codes = torch.bucketize(in_memory(scaled), self.thresholds, right=True)
         codebook = self.alpha.detach() * self.level_values
-        return codes.as_strided(scaled.shape, scaled.stride()), codebook
+        return reached(scaled, self.thresholds), codebook
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The scales have SGD of their own, at the recipe's rate (paper and released code)."""
