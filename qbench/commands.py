@@ -56,7 +56,14 @@ def chosen_plan(
     plan = expand(load_study(study, overrides))
     if only is not None:
         plan = select(plan, only)
-    return plan if part is None else shard(plan, *parse_shard(part))
+    if part is None:
+        return plan
+    if plan.study.tuning is not None:
+        raise UsageError(
+            "--shard splits no study that is tuned, since parts would wait for each other; run it "
+            "as one, on a cluster with --address, or choose rows with --only"
+        )
+    return shard(plan, *parse_shard(part))
 
 
 def command_line(study: Path, overrides: tuple[str, ...]) -> str:

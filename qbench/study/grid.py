@@ -15,7 +15,7 @@ from qbench.study.schema import Bits, Component, DiagnosticsSettings, Study
 from qbench.study.sentences import SettingError, SettingPath, show
 from qbench.study.trial import Trial, TrialData
 
-__all__ = ["FLOAT_BITS", "Grid"]
+__all__ = ["FLOAT_BITS", "Grid", "Place"]
 
 FLOAT_BITS = Bits(weight=32, activation=32)
 Place = tuple[int, int]
@@ -54,38 +54,46 @@ class Grid:
         base = Row("float", Component(name="float"), None, study.training, ("training",))
         self.float_row = next((row for row in self.rows if row.is_float), base)
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[tuple[Place, Cell]]:
         """Rows in the order of the study, then models, data sets, bits and seeds.
 
         A float row has one cell for each model, data set and seed.
         """
         for row in self.rows:
-            every_bits = (FLOAT_BITS,) if row.is_float else self.study.bits
-            for place, bits in itertools.product(self._places(), every_bits):
+            for place, bits in itertools.product(self.places(), self.bits_of(row)):
                 for seed in self.study.seeds:
-                    trial = self._trial(row, place, bits, seed, self._start(row, place, seed))
-                    yield Cell(trial, row.label, row.ablation)
+                    trial = self.trial(row, place, bits, seed, self.start(row, place, seed))
+                    yield place, Cell(trial, row.label, row.ablation)
 
     @cached_property
     def floats(self) -> dict[tuple[Place, int], Trial]:
         """The float trials that others start from, by model and data set, and seed."""
         return {
-            (place, seed): self._trial(self.float_row, place, FLOAT_BITS, seed, "scratch")
-            for place in self._places()
+            (place, seed): self.trial(self.float_row, place, FLOAT_BITS, seed, "scratch")
+            for place in self.places()
             for seed in self.study.seeds
         }
 
-    def _places(self) -> list[Place]:
+    def bits_of(self, row: Row) -> tuple[Bits, ...]:
+        """The bit-widths that a row has cells for."""
+        return (FLOAT_BITS,) if row.is_float else self.study.bits
+
+    def places(self) -> list[Place]:
+        """Every model with every data set."""
         return list(itertools.product(range(len(self.models)), range(len(self.sets))))
 
-    def _start(self, row: Row, place: Place, seed: int) -> str:
+    def start(self, row: Row, place: Place, seed: int) -> str:
+        """What a trial starts from, as part of its identity."""
         if self.study.start == "float":
             return "scratch" if row.is_float else f"trial:{self.floats[place, seed].name}"
         return "scratch" if self.study.start == "scratch" else self.start_file
 
-    def _trial(self, row: Row, place: Place, bits: Bits, seed: int, start: str) -> Trial:
+    def trial(
+        self, row: Row, place: Place, bits: Bits, seed: int, start: str, **others: Any
+    ) -> Trial:
+        """A trial of checked parts; ``others`` are settings in place of the study's."""
         model, images = place
-        return Trial.model_construct(
+        settings = dict(
             quantizer=row.quantizer,
             activations=row.activations,
             model=self.models[model],
@@ -97,6 +105,7 @@ class Grid:
             training=row.training,
             diagnostics=NO_DIAGNOSTICS if row.is_float else self.diagnostics,
         )
+        return Trial.model_construct(**settings | others)
 
     @cached_property
     def start_file(self) -> str:

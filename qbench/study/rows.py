@@ -14,7 +14,7 @@ from qbench.study.names import checked
 from qbench.study.schema import Ablation, Component, QuantizerEntry, Study, Training, options_text
 from qbench.study.sentences import SettingError, SettingPath, refused, show
 
-__all__ = ["Row", "study_rows"]
+__all__ = ["Row", "changed", "study_rows"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Row:
     path: SettingPath
     """Where the study says it, for messages."""
     ablation: str = ""
+    base: str = ""
+    """The label of the row that an ablation varies."""
+    changes: tuple[tuple[str, Any], ...] = ()
+    """What it sets, by dotted key."""
 
     @property
     def is_float(self) -> bool:
@@ -128,19 +132,32 @@ def _varied(row: Row, ablation: Ablation, path: SettingPath) -> Iterator[Row]:
         factors.append([(key, value, (*place, index)) for index, value in enumerate(values)])
     single = ((change,) for factor in factors for change in factor)
     for changes in itertools.product(*factors) if ablation.cross else single:
-        changed = row
+        varied = row
         for key, value, place in changes:
-            changed = _changed(changed, key, value, place)
-        if (changed.quantizer, changed.training) == (row.quantizer, row.training):
+            varied = changed(varied, key, value, place)
+        if (varied.quantizer, varied.training) == (row.quantizer, row.training):
             continue
         settings = {key: value for key, value, _ in changes}
         short = {key.partition(".")[2]: value for key, value in settings.items()}
         label = f"{row.label} [{options_text(short)}]"
-        yield replace(changed, label=label, ablation=options_text(settings), path=path)
+        yield replace(
+            varied, label=label, ablation=options_text(settings), path=path, base=row.label,
+            changes=tuple(settings.items()),
+        )  # fmt: skip
 
 
-def _changed(row: Row, key: str, value: Any, path: SettingPath) -> Row:
-    """The row with one dotted key set; ``path`` is where the value stands."""
+def changed(row: Row, key: str, value: Any, path: SettingPath) -> Row:
+    """The row with one dotted key set (``options.…``, ``training.…``).
+
+    Args:
+        row: The row.
+        key: What is set.
+        value: To what.
+        path: Where the value stands in the study.
+
+    Raises:
+        SettingError: There is no such key, or it refuses the value.
+    """
     group, *rest = key.split(".")
     if not all(rest) or not rest or group not in ("options", "training"):
         raise SettingError(

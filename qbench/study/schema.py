@@ -19,12 +19,13 @@ from pydantic import (
 from qbench.errors import unknown
 from qbench.study.bundles import BUNDLES
 from qbench.study.settings import Settings
+from qbench.study.tuning import Tuning
 from qbench.study.views import ReportSettings, TrackingSettings
 
 __all__ = [
     "Ablation", "Bits", "Component", "DataSettings", "DiagnosticEntry", "DiagnosticsSettings",
     "Exclusion", "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule",
-    "Settings", "Study", "TrackingSettings", "Training", "options_text",
+    "Settings", "Study", "TrackingSettings", "Training", "Tuning", "options_text",
 ]  # fmt: skip
 
 
@@ -275,6 +276,7 @@ class Study(Settings):
     training: Training = Training()
     ablations: tuple[Ablation, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
+    tuning: Tuning | None = None
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     resources: Resources = Resources()
     tracking: TrackingSettings = TrackingSettings()

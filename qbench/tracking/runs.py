@@ -73,15 +73,14 @@ class TrialRuns:
         self._tags, self._datasets = tags, provenance.get("datasets", {})
         self.results = results
         self._known: dict[str, _Known] = {}
-        self.labels: dict[str, str] = {}
-        self._ablations: dict[str, str] = {}
+        self.learn(plan)
+
+    def learn(self, plan: Plan) -> None:
+        """Take labels from a plan, which may have grown."""
+        self.labels = plan.labels()
         self._tell_data = len({trial.data.label for trial in plan.trials().values()}) > 1
-        for cell in plan.cells:
-            name = cell.trial.name
-            others = self.labels.get(name, "").split(" / ")
-            self.labels[name] = " / ".join(dict.fromkeys([*filter(None, others), cell.label]))
-            if cell.ablation:
-                self._ablations[name] = cell.ablation
+        self._ablations = {cell.trial.name: cell.ablation for cell in plan.cells if cell.ablation}
+        self._searches = {one.trial.name: f"round {one.round}" for one in plan.attempts}
 
     def write(self, trial: Trial, *, ended: bool) -> None:
         """Make the run equal to the files.
@@ -223,6 +222,7 @@ class TrialRuns:
                 "mlflow.parentRunId": self._parent,
                 "kind": "trial",
                 "ablation": self._ablations.get(trial.name, ""),
+                "tuning": self._searches.get(trial.name, ""),
             }
         )
         return {key: value for key, value in tags.items() if value}

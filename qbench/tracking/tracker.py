@@ -106,6 +106,11 @@ class Tracker:
         """The address of the study's page, where the browser is on the server's machine."""
         return ui_address(self._store.uri) + self._page.address()
 
+    def learn(self, plan: Plan) -> None:
+        """Go on with a plan that has grown."""
+        self._plan = plan
+        self._runs.learn(plan)
+
     def started(self, trial: Trial, label: str = "") -> None:
         """A trial runs: its run is made, or found again and set to running.
 
