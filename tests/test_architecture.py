@@ -18,6 +18,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "registry": {"errors"},
     "study": {"registry", "errors"},
     "store": {"study"},
+    "tuning": {"store", "study", "errors"},
     "quantizers": {"registry", "errors"},
     "models": {"quantizers", "registry", "errors", "study"},
     "datasets": {"registry", "errors", "study", "models"},
@@ -37,6 +38,7 @@ HOMES = {  # a library, and the only folder that imports it
     "matplotlib": "reporting",
     "seaborn": "reporting",
     "onnx": "deployment",
+    "optuna": "tuning",
     "onnxruntime": "deployment",
 }
 

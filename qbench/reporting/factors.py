@@ -55,8 +55,8 @@ def _clipping(found: Training) -> str:
 
 
 def _start_of_row(comparison: Comparison, trial: Trial) -> str:
-    if trial.needs is not None:
-        needed = comparison.trials.get(trial.needs)
+    if trial.starts_from is not None:
+        needed = comparison.trials.get(trial.starts_from)
         return _from_float(trial.training if needed is None else needed.trial.training)
     if trial.start == "scratch":
         # A float network that others start from has nothing that it could start from.

@@ -71,6 +71,9 @@ class Trial(Settings):
     @property
     def needs(self) -> str | None:
         """The name of the trial that has to be done before."""
-        if self.continues:
-            return self.continues
+        return self.continues or self.starts_from
+
+    @property
+    def starts_from(self) -> str | None:
+        """The name of the trial whose weights it starts from."""
         return self.start.removeprefix("trial:") if self.start.startswith("trial:") else None
