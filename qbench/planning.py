@@ -9,6 +9,7 @@ from qbench.estimate import estimate_costs
 from qbench.standing import Standing
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
+from qbench.tuning.tuner import UNTUNED
 
 __all__ = ["describe_plan", "plan_lines"]
 
@@ -114,7 +115,7 @@ def other_code_line(names: list[str]) -> str:
 def _varies(plan: Plan) -> dict[str, list[str]]:
     trials = [cell.trial for cell in plan.cells]
     axes: dict[str, list[str]] = {
-        "rows": list(dict.fromkeys(cell.label for cell in plan.cells)),
+        "rows": list(dict.fromkeys(cell.label.removesuffix(f" [{UNTUNED}]") for cell in plan.cells)),
         "models": list(dict.fromkeys(trial.model.label for trial in trials)),
         "data": list(dict.fromkeys(trial.data.label for trial in trials)),
         "bits": list(dict.fromkeys(str(t.bits) for t in trials if t.quantizer.name != "float")),
@@ -123,12 +124,20 @@ def _varies(plan: Plan) -> dict[str, list[str]]:
     return {name: values for name, values in axes.items() if len(values) > 1}
 
 
+def _hours(facts: Mapping[str, Any], seconds: float) -> str:
+    """``12.5 GPU hours`` of trials that take so many seconds in all."""
+    gpus = facts["resources"]["gpus"]
+    return f"{seconds * (gpus or 1) / 3600:,.1f} {'GPU ' if gpus else ''}hours"
+
+
 def _cost(facts: Mapping[str, Any]) -> str:
     epochs = facts["epochs_to_train"]
     if facts["cost_seconds"] is None:
-        hours = f"{epochs / 3600:,.1f} hours for each second that an epoch takes"
+        hours = f"{_hours(facts, epochs)} for each second that an epoch takes"
         return f"cost: {epochs:,} epochs, {hours}; known once a trial of each model is done"
     text = f"cost: {epochs:,} epochs, about {duration(facts['cost_seconds'])} of trial time"
+    if facts["resources"]["gpus"]:
+        text += f", {_hours(facts, facts['cost_seconds'])}"
     share = 100 * facts["diagnostics_seconds"] / facts["cost_seconds"]
     if share >= 0.5:
         text += f" ({share:.0f} % of it diagnostics)"

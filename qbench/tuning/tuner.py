@@ -19,7 +19,7 @@ from qbench.tuning.walk import Walk, choice, walk
 __all__ = ["UNTUNED", "Score", "Tuner"]
 
 UNTUNED = "untuned"
-"""What the rows with their own values are called, beside the tuned ones."""
+"""What the rows with their own values are, beside the tuned ones: an ablation of the tuning."""
 Score = Callable[[Trial], float | None]
 """The validation accuracy of a trial of a search; ``None`` while it is not done."""
 
