@@ -94,9 +94,7 @@ More = Callable[[str], Iterable[Job]]
 class Queue:
     """Hands out jobs, each once the trial that it needs is done, and keeps what became of them."""
 
-    def __init__(
-        self, jobs: Sequence[Job], watcher: Watcher, more: More = lambda name: ()
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], watcher: Watcher, more: More = lambda name: ()) -> None:
         """Queue jobs in their order; a trial that stands there twice is run once.
 
         Args:

@@ -190,7 +190,7 @@ class Comparison:
             places = self._same_pair(own) if cell.is_float else [own]
             for setting in places:
                 found = by_setting.setdefault(setting, {})
-                found.setdefault(cell.trial.seed, []).append(self.trials[cell.trial.name])
+                found.setdefault(cell.seed, []).append(self.trials[cell.trial.name])
         for setting, rounds in by_setting.items():
             medians = {seed: median(results) for seed, results in rounds.items()}
             yield Group(first.label, setting, medians, first.is_float, first.ablation)
@@ -204,7 +204,10 @@ class Comparison:
             if group.is_float and not group.ablation:
                 found.setdefault(group.setting[:2], group)
         needed: dict[Setting, dict[int, TrialResult]] = {}
+        seeds = {cell.seed for cell in self.plan.cells}
         for trial in self.plan.needed:
+            if trial.seed not in seeds:
+                continue  # a start of a row with other seeds than the study's
             results = needed.setdefault(setting_of(trial), {})
             results[trial.seed] = self.trials[trial.name]
         for setting, results in needed.items():

@@ -5,10 +5,11 @@ from typing import Any
 
 from qbench import registry
 from qbench.errors import unknown
-from qbench.study.rows import Row, changed
+from qbench.study.row import Row
 from qbench.study.schema import Study
 from qbench.study.sentences import SettingError, SettingPath
 from qbench.study.spaces import Choices, Space, read_space
+from qbench.study.variants import changed
 
 __all__ = ["check_tuning", "knobs", "own_value"]
 
@@ -37,7 +38,7 @@ def knobs(study: Study, row: Row) -> dict[str, Space]:
     facts = registry.quantizers.entry(row.quantizer.name).facts.get("search", {})
     written = {f"options.{name}": value for name, value in dict(facts).items()}
     places: dict[str, SettingPath] = {key: ("tuning", "recipe", key) for key in tuning.recipe}
-    places |= {key: row.path for key in written}
+    places |= dict.fromkeys(written, row.path)
     for name in dict.fromkeys((row.quantizer.name, row.label)):
         own = tuning.spaces.get(name, {})
         written |= own

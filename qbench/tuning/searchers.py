@@ -56,9 +56,7 @@ def suggestions(
     return SEARCHERS[searcher](space, count, seed, scores)
 
 
-def _random(
-    space: Mapping[str, Space], count: int, seed: int, scores: Scores
-) -> list[Settings]:
+def _random(space: Mapping[str, Space], count: int, seed: int, scores: Scores) -> list[Settings]:
     draws = {key: Random(f"{seed} {key}") for key in space}
     return [{key: one.draw(draws[key]) for key, one in space.items()} for _ in range(count)]
 
@@ -84,9 +82,7 @@ def _optuna(space: Mapping[str, Space], count: int, seed: int, scores: Scores) -
     kinds = {key: _distribution(one) for key, one in space.items()}
     for settings, score in zip(first, known, strict=False):
         values = {key: _to_optuna(space[key], value) for key, value in settings.items()}
-        study.add_trial(
-            optuna.trial.create_trial(params=values, distributions=kinds, value=score)
-        )
+        study.add_trial(optuna.trial.create_trial(params=values, distributions=kinds, value=score))
     found = list(first)
     for score in (*known[len(first) :], None)[: count - len(first)]:
         asked = study.ask(kinds)

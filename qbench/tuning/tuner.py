@@ -7,11 +7,12 @@ from functools import cached_property
 from qbench.study.grid import FLOAT_BITS, Grid, Place
 from qbench.study.knobs import knobs
 from qbench.study.plan import Attempt, Cell, Choice, Plan
-from qbench.study.rows import Row, changed
+from qbench.study.row import Row
 from qbench.study.schema import Bits, DiagnosticsSettings, Training
 from qbench.study.spaces import Space
 from qbench.study.trial import Trial
 from qbench.study.tuning import Tuning
+from qbench.study.variants import changed
 from qbench.tuning.halving import rungs
 from qbench.tuning.searchers import Settings, check_searcher, suggestions
 from qbench.tuning.walk import Walk, choice, walk
@@ -91,9 +92,7 @@ class Tuner:
             self._plan,
             cells=tuple(cells),
             attempts=tuple(attempts),
-            search_starts=tuple(
-                trial for name, trial in self._starts.items() if name in starts
-            ),
+            search_starts=tuple(trial for name, trial in self._starts.items() if name in starts),
             choices=tuple(chosen.values()),
             open=left + len(finals),
             open_epochs=left_epochs + sum(finals),
@@ -115,21 +114,18 @@ class Tuner:
             places[row.base or row.label, self._places[cell.trial.name], str(bits)] = bits
         spaces = {label: knobs(self._plan.study, self._rows[label]) for label, *_ in places}
         return [
-            Search(self._rows[label], place, bits, number, seed, spaces[label])
+            Search(self._rows[label], place, bits, number, seed + self._rows[label].seed_offset,
+                   spaces[label])
             for (label, place, _), bits in places.items()
             for number, seed in enumerate(self._tuning.seeds(), 1)
-        ]
+        ]  # fmt: skip
 
     @cached_property
     def _starts(self) -> dict[str, Trial]:
         """By name, the float trials that searches start from."""
         if self._plan.study.start != "float":
             return {}
-        made = (
-            self._float(place, seed)
-            for place in self._grid.places()
-            for seed in self._tuning.seeds()
-        )
+        made = (self._float(search.place, search.seed) for search in self._searches)
         return {trial.name: trial for trial in made}
 
     def _float(self, place: Place, seed: int) -> Trial:
@@ -213,7 +209,7 @@ class Tuner:
                     trial = self._grid.trial(tuned, place, own.bits, own.seed, own.start)
                     yield replace(cell, trial=trial, round=number)
             if not row.ablation:
-                yield Cell(cell.trial, f"{cell.label} [{UNTUNED}]", UNTUNED)
+                yield replace(cell, label=f"{cell.label} [{UNTUNED}]", ablation=UNTUNED)
 
 
 def _shortened(training: Training, tuning: Tuning) -> Training:
