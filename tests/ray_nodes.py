@@ -33,6 +33,9 @@ def tree(pid: int) -> list[int]:
 class Nodes:
     """A cluster that grows by a node of one core a call."""
 
+    folder: Path | None = None
+    """Of the node that was started last: Ray's sockets and logs."""
+
     def __init__(self, stack: ExitStack, home: Path) -> None:
         self._stack, self.address = stack, f"127.0.0.1:{free_port()}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -43,33 +46,25 @@ class Nodes:
     def start(self) -> subprocess.Popen[bytes]:
         """Start the head, then other nodes; returns the process over all others of the node."""
         port = self.address.rpartition(":")[2]
-        own = [f"--port={port}", "--head", "--include-dashboard=false", "--ray-client-server-port",
-               str(free_port())]  # fmt: skip
-        first = not hasattr(self, "folder")
-        folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a socket's path has 107 bytes
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        process = subprocess.Popen(
-            [RAY, "start", "--block", "--num-cpus=1", f"--temp-dir={folder}",
-             "--object-store-memory=80000000", "--disable-usage-stats",
-             *(own if first else [f"--address={self.address}"])],
-            env=self.environment | {"RAY_AUTH_MODE": "token"},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        place = [f"--address={self.address}"]
+        if self.folder is None:
+            place = ["--head", f"--port={port}", "--include-dashboard=false"]
+        self.folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # sockets' paths are short
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        log = self.folder / "start.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [RAY, "start", "--block", "--num-cpus=1", f"--temp-dir={self.folder}",
+                 "--object-store-memory=80000000", "--disable-usage-stats", *place],
+                env=self.environment | {"RAY_AUTH_MODE": "token"}, stdout=file, stderr=file,
+            )  # fmt: skip
         self._stack.callback(kill, process)
-        self.folder = Path(folder)
+        until = time.monotonic() + 120  # a busy machine takes its time
+        while "Ray runtime started" not in log.read_text():
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.1)
         return process
-
-    def wait(self, count: int) -> None:
-        """Until so many nodes are part of the cluster."""
-        ask = [RAY, "status", "--address", self.address]
-        environment = self.environment | {"RAY_AUTH_MODE": "token"}
-        until = time.monotonic() + 90  # a busy machine takes its time
-        while time.monotonic() < until:
-            said = subprocess.run(ask, env=environment, capture_output=True, text=True).stdout
-            if said.count(" node_") == count:
-                return
-            time.sleep(0.5)
-        raise TimeoutError(f"there are no {count} nodes")
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -46,7 +46,7 @@ def describe_environment(
         "engine": engine,
         "peak_memory_bytes": peak_memory(device),
         "peak_memory_is_own": on_gpu or os.access(CLEAR, os.W_OK),
-        "node": os.environ.get("RAY_NODE_ID", ""),
+        "node": os.environ.get("QBENCH_NODE", ""),
         "started": started,
         "finished": finished,
     }

@@ -167,7 +167,6 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         nodes.start()
         database = postgres(stack)
         server = mlflow_server(stack, folder, database)
-        nodes.wait(1)
         yield Services(folder, nodes, database, server)
 
 
@@ -203,6 +202,7 @@ def test_no_password_is_written_anywhere(services: Services) -> None:
     assert not any(secret in services.said for secret in secrets)
     for name, rows in services.tables().items():
         assert not any(secret in repr(rows) for secret in secrets), f"table {name}"
+    assert services.nodes.folder is not None
     files = [*services.folder.rglob("*"), *services.nodes.folder.rglob("*")]
     looked = [file for file in files if file.is_file()]
     assert any("worker" in file.name for file in looked), "Ray's logs are among them"
