@@ -16,7 +16,7 @@ import pytest
 from ray_nodes import Nodes, cluster, free_port, kill
 from ruamel.yaml import YAML
 
-psycopg2 = pytest.importorskip("psycopg2", reason="needs the extra 'server'")
+psycopg = pytest.importorskip("psycopg", reason="needs the extra 'server'")
 BINARIES = shutil.which("postgres") or max(
     map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")), default=""
 )
@@ -69,19 +69,19 @@ def postgres(stack: ExitStack) -> int:
     stack.callback(server.send_signal, signal.SIGQUIT)
     connection = connect(port, "postgres")
     connection.autocommit = True
-    connection.cursor().execute("create database mlflow")
+    connection.execute("create database mlflow")
     connection.close()
     return port
 
 
-def connect(port: int, database: str = "mlflow") -> "psycopg2.extensions.connection":
+def connect(port: int, database: str = "mlflow") -> "psycopg.Connection[tuple[object, ...]]":
     until = time.monotonic() + 60
     while True:
         try:
-            return psycopg2.connect(
+            return psycopg.connect(
                 host="127.0.0.1", port=port, user="mlflow", password=PASSWORD, dbname=database
             )
-        except psycopg2.OperationalError:
+        except psycopg.OperationalError:
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
