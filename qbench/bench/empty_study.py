@@ -6,6 +6,7 @@ start and until the last has ended, and ``peak_bytes``, the most memory that thi
 
 import json
 import resource
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,6 @@ from unittest.mock import patch
 
 from qbench.execution.execute import execute
 from qbench.execution.jobs import Outcome
-from qbench.run import command
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ def main() -> None:
     unit = 1 if sys.platform == "darwin" else 1024
     try:
         with patch("qbench.session.execute", execute_empty):
-            command()
+            runpy.run_module("qbench.run", run_name="__main__")
     finally:  # the command ends in an exit
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
         facts.write_text(json.dumps(times | {"peak_bytes": peak}), encoding="utf-8")

@@ -19,7 +19,7 @@ from qbench.execution.jobs import Values
 from qbench.study.trial import Trial
 from qbench.training.site import Site
 
-__all__ = ["Measured", "further", "run", "train"]
+__all__ = ["QUICK_SIZES", "SIZES", "Measured", "further", "run", "train"]
 
 SIZES = (100, 1000, 10_000)
 QUICK_SIZES = (20, 40)

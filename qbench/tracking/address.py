@@ -56,7 +56,7 @@ def mask(uri: str) -> str:
 
 def mask_all(text: str) -> str:
     """The text with the secrets of every address in it replaced by ``***``."""
-    return re.sub(r"[\w+.-]+://[^\s'\"]+", lambda found: mask(found[0]), text)
+    return re.sub(r"[\w+.-]+://\S+", lambda found: mask(found[0]), text)
 
 
 def check_reachable(uri: str) -> None:

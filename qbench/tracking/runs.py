@@ -159,7 +159,9 @@ class TrialRuns:
     def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
         known = self._known.get(trial.name)
         if known is None:
-            tags = self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT, "state": "running"}
+            tags = (
+                self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT, "state": "running"}
+            )
             run = self._store.find_or_create(
                 self._experiment, "qbench.trial", trial.name, self._name(trial), tags,
                 read_history(folder).started,

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.address import check_reachable, default_uri, mask, mask_all
-from qbench.tracking.address import ui_address, ui_command
+from qbench.tracking.address import (
+    check_reachable,
+    default_uri,
+    mask,
+    mask_all,
+    ui_address,
+    ui_command,
+)
 from qbench.tracking.content import safe_name
 from qbench.tracking.page import Page, study_run_name, table_views
 from qbench.tracking.runs import TrialRuns

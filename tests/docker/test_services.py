@@ -1,4 +1,4 @@
-"""The services of docker/compose.yaml as plain processes: PostgreSQL, MLflow's server, a Ray head."""
+"""The services of docker/compose.yaml as plain processes: PostgreSQL, MLflow, a head of Ray."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -46,8 +47,6 @@ TRIALS = 4
 
 def postgres(stack: ExitStack) -> int:
     """A server on loopback with an empty database; its port."""
-    import tempfile
-
     folder, port = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp")), free_port()
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     (folder / "password").write_text(PASSWORD)
