@@ -141,6 +141,7 @@ def test_what_a_trial_more_costs_leaves_the_start_out() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two whole studies; where a machine is busy, minutes each
 def test_a_study_that_grows_is_tracked_whole(tmp_path: Path) -> None:
     done = bench("scaling", "--quick", "--output", tmp_path)
     assert done.exit_code == 0, done.output
