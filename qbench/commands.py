@@ -14,6 +14,7 @@ from qbench.study.expand import expand
 from qbench.study.load import load_study
 from qbench.study.plan import Plan
 from qbench.study.select import parse_shard, select, shard
+from qbench.tracking.address import mask_all
 
 __all__ = ["answered", "chosen_plan", "command_line", "with_overrides"]
 
@@ -67,5 +68,5 @@ def chosen_plan(
 
 
 def command_line(study: Path, overrides: tuple[str, ...]) -> str:
-    """The command that makes a study's results, for reports."""
-    return shlex.join(["python", "-m", "qbench.run", str(study), *overrides])
+    """The command that makes a study's results, for reports; passwords are masked."""
+    return mask_all(shlex.join(["python", "-m", "qbench.run", str(study), *overrides]))

@@ -22,7 +22,7 @@ from qbench.standing import Standing
 from qbench.store import Status, TrialFolder, write_atomic
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.address import check_reachable, default_uri
+from qbench.tracking.address import check_reachable, default_uri, mask
 from qbench.tracking.background import BackgroundTracker
 from qbench.training.site import Site
 
@@ -143,7 +143,8 @@ class Session:
         if not tracking.enabled:
             return None, ""
         tracked = self._tracked()
-        same = tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses()
+        uri = mask(tracking.uri or "")
+        same = tracked.get("uri") == uri and tracked.get("trials") == self.statuses()
         if same and not self.retrack:
             return None, str(tracked["browse"])  # nothing is new, and mlflow's import is slow
         tracker = BackgroundTracker(self.plan)
@@ -238,7 +239,8 @@ class Session:
         if tracker is not None:
             summary = {f"trials/{name}": n for name, n in counts.items()}
             untracked = tracker.close(folder, summary, report.headline)
-            marker = {"uri": study.tracking.uri, "browse": browse, "trials": statuses}
+            uri = mask(study.tracking.uri or "")
+            marker = {"uri": uri, "browse": browse, "trials": statuses}
             if not untracked:
                 write_atomic(self._own_file("tracked.json"), json.dumps(marker).encode())
         return Result(

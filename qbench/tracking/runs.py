@@ -158,12 +158,14 @@ class TrialRuns:
     def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
         known = self._known.get(trial.name)
         if known is None:
-            tags = self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT}
+            tags = (
+                self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT, "state": "running"}
+            )
             run = self._store.find_or_create(
                 self._experiment, "qbench.trial", trial.name, self._name(trial), tags,
                 read_history(folder).started,
             )  # fmt: skip
-            known = self._known[trial.name] = _Known(run)
+            known = self._known[trial.name] = _Known(run, resumed=run.is_new)
             if run.tags.get("qbench.layout") != LAYOUT:
                 self._delete(trial, known)
                 return self._find(trial, folder)
@@ -183,10 +185,7 @@ class TrialRuns:
         if begun == history.begun or not history.begun:
             return known
         self._delete(trial, known)
-        known = self._find(trial, folder)
-        if folder.status() == "partial":
-            self._resume(trial, known)
-        return known
+        return self._find(trial, folder)
 
     def _resume(self, trial: Trial, known: _Known) -> None:
         run = known.run

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.address import check_reachable, default_uri, mask, ui_address, ui_command
+from qbench.tracking.address import (
+    check_reachable,
+    default_uri,
+    mask,
+    mask_all,
+    ui_address,
+    ui_command,
+)
 from qbench.tracking.content import safe_name
 from qbench.tracking.page import Page, study_run_name, table_views
 from qbench.tracking.runs import TrialRuns
@@ -85,7 +92,8 @@ class Tracker:
             store.describe(experiment, *_page_tags(Page(study, experiment, parent.run_id)))
             store.resume(parent.run_id, study_run_name(study.study))
             store.log(parent.run_id, tags=common)
-            store.client.log_artifact(parent.run_id, str(study_file))
+            text = study_file.read_text(encoding="utf-8")
+            store.client.log_text(parent.run_id, mask_all(text), study_file.name)
             store.client.log_dict(parent.run_id, _plan_as_dict(plan), "plan.json")
         models = LoggedModels(store, experiment)
         runs = TrialRuns(
