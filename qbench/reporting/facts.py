@@ -10,7 +10,9 @@ from qbench.reporting.document import Entry, Heading, Items, Part, Table, Text
 from qbench.reporting.fairness_table import fairness_table
 from qbench.reporting.tables import place
 from qbench.study.fingerprint import fingerprint
+from qbench.study.schema import Study
 from qbench.study.trial import Trial
+from qbench.tuning.tuner import UNTUNED
 
 __all__ = ["fairness", "without_result"]
 
@@ -27,11 +29,17 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         yield table
     methods = tuple(_methods(comparison))
     if methods:
-        yield Text("Rows with options, or with another method for activations:")
+        yield Text(f"Rows with options, or with another method for activations{_before(study)}:")
         yield Items(methods)
     settings = flat(study.training.model_dump(mode="json"))
     rows = [(name, [Entry(_words(name, value))]) for name, value in settings.items()]
-    yield Table("recipe", "The training settings that rows share.", "setting", [("value",)], rows)
+    yield Table(
+        "recipe",
+        f"The training settings that rows share{_before(study)}.",
+        "setting",
+        [("value",)],
+        rows,
+    )
     lines = [f"Images held out of training for validation: {study.data.validation}."]
     if study.data.limit is not None:
         lines.append(f"Training uses {study.data.limit} images only.")
@@ -40,6 +48,10 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         for left in comparison.plan.excluded
     ]
     yield Items((*lines, *_audits(comparison), *_code_changes(comparison)))
+
+
+def _before(study: Study) -> str:
+    return "" if study.tuning is None else ", as they are before tuning"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -65,8 +77,8 @@ def _words(name: str, value: object) -> str:
 
 def _methods(comparison: Comparison) -> Iterator[str]:
     firsts = {cell.label: cell.trial for cell in reversed(comparison.plan.cells)}
-    for label in dict.fromkeys(cell.label for cell in comparison.plan.cells):
-        trial = firsts[label]
+    for label in dict.fromkeys(c.label for c in comparison.plan.cells if c.ablation != UNTUNED):
+        trial = firsts.get(f"{label} [{UNTUNED}]", firsts[label])
         words = [f"{name} = {value}" for name, value in sorted(trial.quantizer.options.items())]
         if trial.activations is not None:
             words.append(f"activations by {trial.activations.name}")

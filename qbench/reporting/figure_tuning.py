@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from qbench.reporting.compare import Comparison, Setting
-from qbench.reporting.panels import handles
+from qbench.reporting.panels import handles, titled
 from qbench.reporting.searches import RATE, Search
 from qbench.reporting.sensitivity import Point, points
 from qbench.reporting.style import Look, legend_width, new_figure
@@ -32,8 +32,9 @@ def draw_tuning(comparison: Comparison, pair: Pair, looks: Mapping[str, Look]) -
     panels = {setting: rows for setting, rows in panels.items() if rows}
     if not panels:
         return None
-    title = "best validation accuracy so far\nline: mean of rounds; band: lowest to highest"
-    figure, grid = _figure(pair, panels, title)
+    figure, grid = _figure(panels)
+    what = "best validation accuracy so far"
+    titled(figure, pair, what, "line: mean of rounds; band: lowest to highest")
     for axes, rows in zip(grid, panels.values(), strict=False):
         for index, (label, rounds) in enumerate(rows.items()):
             _draw_curve(axes, _curves(rounds), looks[label], index / len(rows))
@@ -79,14 +80,16 @@ def draw_sensitivity(
     known = [rate for rate in rates if rate is not None]
     if len(set(known)) < 2:
         return None
-    title = (
-        "validation accuracy over the learning rate\npoints: trials; line: the best near a "
-        "learning rate; crosses at the bottom: trials that failed"
-    )
-    figure, grid = _figure(pair, panels, title)
+    figure, grid = _figure(panels)
+    how = "points: trials; line: the best near a learning rate"
+    if any(one.accuracy is None for rows in found.values() for own in rows.values() for one in own):
+        how += "; crosses below: trials that failed"
+    titled(figure, pair, "validation accuracy over the learning rate", how)
     edges = np.geomspace(min(known), max(known), _bins(found) + 1)
     for axes, rows in zip(grid, found.values(), strict=False):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         for label, own in rows.items():
             _draw_trials(axes, own, edges, looks[label])
@@ -119,9 +122,9 @@ def best_in_bins(found: Sequence[Point], edges: np.ndarray) -> Iterator[tuple[fl
 
 
 def _draw_trials(axes: Axes, found: Sequence[Point], edges: np.ndarray, look: Look) -> None:
-    done = [one for one in found if one.accuracy is not None]
+    done = [(one.rate, one.accuracy) for one in found if one.rate and one.accuracy is not None]
     axes.scatter(
-        [one.rate for one in done], [one.accuracy for one in done], s=7, color=look.colour,
+        [rate for rate, _ in done], [value for _, value in done], s=7, color=look.colour,
         alpha=0.35, linewidth=0,
     )  # fmt: skip
     best = list(best_in_bins(found, edges))
@@ -130,7 +133,7 @@ def _draw_trials(axes: Axes, found: Sequence[Point], edges: np.ndarray, look: Lo
         linestyle=look.line, marker=look.marker or None, markersize=4, markeredgecolor="white",
         markeredgewidth=0.3,
     )  # fmt: skip
-    failed = [one.rate for one in found if one.accuracy is None]
+    failed = [one.rate for one in found if one.rate and one.accuracy is None]
     axes.plot(
         failed, [0.02] * len(failed), "x", color=look.colour, markersize=4,
         transform=axes.get_xaxis_transform(),
@@ -146,16 +149,13 @@ def _panels(comparison: Comparison, pair: Pair) -> Panels:
     return panels
 
 
-def _figure(
-    pair: Pair, panels: Mapping[Setting, Mapping[str, object]], title: str
-) -> tuple[Figure, list[Axes]]:
+def _figure(panels: Mapping[Setting, Mapping[str, object]]) -> tuple[Figure, list[Axes]]:
     labels = _labels(panels)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     width = max(0.6 + 3.0 * columns, 4.2) + legend_width(labels)
     figure = new_figure(width, max(0.9 + 2.7 * rows, 1.2 + 0.19 * len(labels)))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    figure.suptitle(f"{pair[0]} on {pair[1]}: {title}")
     return figure, list(grid.flat)
 
 

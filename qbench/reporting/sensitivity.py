@@ -82,9 +82,8 @@ def sensitivity_tables(comparison: Comparison) -> Iterator[Table]:
     lines, shared = named_groups(comparison)
     rated = any(RATE in own for own in comparison.searches.spaces.values())
     rows = [(name, _entries(comparison, rounds, rated)) for name, rounds in lines]
-    caption = (
-        "Sensitivity: validation accuracy in percent over the trials of all rounds"
-        + (f"; {shared}" if shared else "")
+    caption = "Sensitivity: validation accuracy in percent over the trials of all rounds" + (
+        f"; {shared}" if shared else ""
     )
     columns = [
         "trials", "best", "median", "quartiles", "within 1 point (%)", "within 5 points (%)",
@@ -110,7 +109,11 @@ def _entries(comparison: Comparison, rounds: Sequence[Search], rated: bool) -> l
     found = spread(every)
     if found is None:
         text = "all failed" if every else NOTHING
-        return [Entry(str(len(every)), value=len(every)), Entry(text), *[Entry(NOTHING)] * (5 + rated)]
+        return [
+            Entry(str(len(every)), value=len(every)),
+            Entry(text),
+            *[Entry(NOTHING)] * (5 + rated),
+        ]
     entries = [
         Entry(str(found.trials), value=found.trials),
         Entry(fixed(found.best), value=found.best),

@@ -20,9 +20,7 @@ SEARCHERS = {
 }
 
 
-def tuning_chapter(
-    comparison: Comparison, figures: Sequence[tuple[str, Figure]]
-) -> Iterator[Part]:
+def tuning_chapter(comparison: Comparison, figures: Sequence[tuple[str, Figure]]) -> Iterator[Part]:
     """The chapter; nothing for a study that is not tuned.
 
     Args:
@@ -135,16 +133,14 @@ def _spaces(comparison: Comparison) -> Iterator[str]:
     """What was searched; spaces that all rows share stand once."""
     spaces = comparison.searches.spaces
     names = short_names(dict.fromkeys(key for own in spaces.values() for key in own))
-    shared = [
-        key
-        for key in names
-        if len({str(own.get(key, "")) for own in spaces.values()}) == 1
-    ]
+    shared = [key for key in names if len({str(own.get(key, "")) for own in spaces.values()}) == 1]
     if shared:
         own = next(iter(spaces.values()))
         words = "; ".join(f"{names[key]}: {space_words(own[key])}" for key in shared)
         yield f"Searched in all rows: {words}."
     for label, own in spaces.items():
-        words = "; ".join(f"{names[k]}: {space_words(s)}" for k, s in own.items() if k not in shared)
+        words = "; ".join(
+            f"{names[k]}: {space_words(s)}" for k, s in own.items() if k not in shared
+        )
         if words:
             yield f"Searched in {label}: {words}."

@@ -80,12 +80,16 @@ def chosen_tables(comparison: Comparison) -> Iterator[Table]:
         entries.append(Entry(f"{sum(kept)} of {len(kept)}"))
         rows.append((name, entries))
     caption = "Values that each round of tuning chose" + (f"; {shared}" if shared else "")
-    columns = [*(names[key] for key in common), *([OWN] if others else []), "rounds that kept its own"]
+    columns = [
+        *(names[key] for key in common),
+        *([OWN] if others else []),
+        "rounds that kept its own",
+    ]
     legend = (
         "The choices of the rounds beside each other. Kept its own: rounds in which no trial was "
         "better than the first, which has the row's own values."
     )
-    yield from in_parts("chosen", caption, columns, rows, legend, _edges(rows))
+    yield from in_parts("chosen", caption, columns, rows, legend, tuple(_edges(rows)))
 
 
 def _values(comparison: Comparison, rounds: Sequence[Search], key: str) -> Entry:
@@ -124,9 +128,10 @@ def gain_tables(comparison: Comparison) -> Iterator[Table]:
         "standard deviation (number of seeds)"
     )
     legend = (
-        "Tuned: of each seed the median over rounds, the worse of two. Difference: tuned minus "
-        "untuned in points, paired by seed; brackets: 95 % t interval over seeds, where "
-        f"{MINIMUM_SEEDS} or more have both, and bold where it excludes 0. Rounds differ too, "
+        "Tuned: of each seed the median over rounds, of an even number the lower of the two in "
+        "the middle. Difference: tuned minus untuned in points, paired by seed; brackets: 95 % t "
+        f"interval over seeds, where {MINIMUM_SEEDS} or more have both; bold: it excludes 0. "
+        "Rounds differ too, "
         "which no interval over seeds holds: lowest and highest round, each the mean over its "
         "seeds. Validation: what each round's choice reached in its search; as the best of many "
         "it is too high by chance."
