@@ -30,7 +30,7 @@ def value_words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else NOTHING
+        return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else NOTHING
     return str(value)
 
 

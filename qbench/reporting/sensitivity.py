@@ -86,12 +86,12 @@ def sensitivity_tables(comparison: Comparison) -> Iterator[Table]:
         f"; {shared}" if shared else ""
     )
     columns = [
-        "trials", "best", "median", "quartiles", "within 1 point (%)", "within 5 points (%)",
-        "failed (%)", *(["learning rates within 5 points"] if rated else []),
+        "trials", "best", "median", "quartiles", "within 1 (%)", "within 5 (%)",
+        "failed (%)", *(["learning rates"] if rated else []),
     ]  # fmt: skip
     legend = (
         "Trials that ran to their end, and those that failed; what a scheduler ended earlier is "
-        "left out. Within: the share of them that come so near to the best of the row. Learning "
+        "left out. Within: the share of them within so many points of the best of the row. Learning "
         "rates: the lowest and highest of the trials within 5 points of the best, and their ratio."
     )
     narrow = any(entry.mark == "bad" for _, entries in rows for entry in entries)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from qbench.reporting.collect import ACCURACY
+from qbench.reporting.columns import BESIDE
 from qbench.reporting.compare import Comparison, Group, Setting, setting_of
 from qbench.reporting.document import Entry, Table
 from qbench.reporting.knob_words import EDGE, edge, short_names, value_words
@@ -87,7 +88,8 @@ def chosen_tables(comparison: Comparison) -> Iterator[Table]:
     ]
     legend = (
         "The choices of the rounds beside each other. Kept its own: rounds in which no trial was "
-        "better than the first, which has the row's own values."
+        "better than the first, which has the row's own values. With three digits; tuning.csv "
+        "has all."
     )
     yield from in_parts("chosen", caption, columns, rows, legend, tuple(_edges(rows)))
 
@@ -102,7 +104,7 @@ def _values(comparison: Comparison, rounds: Sequence[Search], key: str) -> Entry
         value = searches.value(one.choice.attempt, key)
         mark = edge(space, value)
         words.append(value_words(value) + (f" {mark}" if mark else ""))
-    return Entry(" / ".join(words))
+    return Entry(BESIDE.join(words))
 
 
 def _edges(rows: Sequence[tuple[str, Sequence[Entry]]]) -> Iterator[str]:
@@ -110,7 +112,7 @@ def _edges(rows: Sequence[tuple[str, Sequence[Entry]]]) -> Iterator[str]:
     if "↓" in text or "↑" in text:
         yield (
             f"↓ and ↑ mark a choice at the lower or upper edge of its space: in the outer "
-            f"{EDGE:.0%} of a range on its own scale, or beyond it, or the last of listed numbers. "
+            f"{100 * EDGE:.0f} % of a range on its own scale, or beyond it, or the last of listed numbers. "
             "A better value may lie outside: where rounds agree on an edge, widen the space under "
             "tuning.recipe or tuning.spaces. By chance one draw in five is so marked."
         )
@@ -129,15 +131,15 @@ def gain_tables(comparison: Comparison) -> Iterator[Table]:
     )
     legend = (
         "Tuned: of each seed the median over rounds, of an even number the lower of the two in "
-        "the middle. Difference: tuned minus untuned in points, paired by seed; brackets: 95 % t "
+        "the middle. Δ: tuned minus untuned in points, paired by seed; brackets: 95 % t "
         f"interval over seeds, where {MINIMUM_SEEDS} or more have both; bold: it excludes 0. "
-        "Rounds differ too, "
+        "Rounds: these differ too, "
         "which no interval over seeds holds: lowest and highest round, each the mean over its "
         "seeds. Validation: what each round's choice reached in its search; as the best of many "
         "it is too high by chance."
     )
     columns = [
-        "untuned", "tuned", "difference (points)", "lowest to highest round", "validation, choices",
+        "untuned", "tuned", "Δ (points)", "rounds", "validation",
     ]  # fmt: skip
     yield from in_parts("tuned", caption + (f"; {shared}" if shared else ""), columns, rows, legend)
 
@@ -175,7 +177,7 @@ def _gain(
         _accuracy(tuned),
         _difference(change),
         Entry(words, value=min(means) if means else None),
-        Entry(" / ".join(_score(one) for one in rounds)),
+        Entry(BESIDE.join(_score(one) for one in rounds)),
     ]
 
 
