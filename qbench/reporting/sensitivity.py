@@ -91,8 +91,9 @@ def sensitivity_tables(comparison: Comparison) -> Iterator[Table]:
     ]  # fmt: skip
     legend = (
         "Trials that ran to their end, and those that failed; what a scheduler ended earlier is "
-        "left out. Within: the share of them within so many points of the best of the row. Learning "
-        "rates: the lowest and highest of the trials within 5 points of the best, and their ratio."
+        "left out. Within: the share of them within so many points of the row's best. "
+        "Learning rates: the lowest and highest of the trials within 5 points of the best, and "
+        "their ratio."
     )
     narrow = any(entry.mark == "bad" for _, entries in rows for entry in entries)
     note = (

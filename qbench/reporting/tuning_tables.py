@@ -111,8 +111,9 @@ def _edges(rows: Sequence[tuple[str, Sequence[Entry]]]) -> Iterator[str]:
     text = " ".join(entry.text for _, entries in rows for entry in entries)
     if "↓" in text or "↑" in text:
         yield (
-            f"↓ and ↑ mark a choice at the lower or upper edge of its space: in the outer "
-            f"{100 * EDGE:.0f} % of a range on its own scale, or beyond it, or the last of listed numbers. "
+            "↓ and ↑ mark a choice at the lower or upper edge of its space: in the outer "
+            f"{100 * EDGE:.0f} % of a range on its own scale, or beyond it, or the last of listed "
+            "numbers. "
             "A better value may lie outside: where rounds agree on an edge, widen the space under "
             "tuning.recipe or tuning.spaces. By chance one draw in five is so marked."
         )
@@ -133,14 +134,11 @@ def gain_tables(comparison: Comparison) -> Iterator[Table]:
         "Tuned: of each seed the median over rounds, of an even number the lower of the two in "
         "the middle. Δ: tuned minus untuned in points, paired by seed; brackets: 95 % t "
         f"interval over seeds, where {MINIMUM_SEEDS} or more have both; bold: it excludes 0. "
-        "Rounds: these differ too, "
-        "which no interval over seeds holds: lowest and highest round, each the mean over its "
-        "seeds. Validation: what each round's choice reached in its search; as the best of many "
-        "it is too high by chance."
+        "Rounds: the lowest and the highest, each the mean over its seeds; how much they differ "
+        "is in no interval over seeds. Validation: what each round's choice reached in its "
+        "search; as the best of many it is too high by chance."
     )
-    columns = [
-        "untuned", "tuned", "Δ (points)", "rounds", "validation",
-    ]  # fmt: skip
+    columns = ["untuned", "tuned", "Δ (points)", "rounds", "validation"]
     yield from in_parts("tuned", caption + (f"; {shared}" if shared else ""), columns, rows, legend)
 
 
