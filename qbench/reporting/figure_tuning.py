@@ -17,7 +17,7 @@ __all__ = ["best_in_bins", "draw_sensitivity", "draw_tuning"]
 
 MARKS = 8
 """Markers along a curve."""
-BINS, IN_BIN = 7, 3
+BINS, IN_BIN = 8, 3
 """At most so many, with so many trials each on average."""
 Pair = tuple[str, str]
 Panels = dict[Setting, dict[str, list[Search]]]
@@ -107,7 +107,7 @@ def _bins(found: Mapping[Setting, Mapping[str, Sequence[Point]]]) -> int:
 
 
 def best_in_bins(found: Sequence[Point], edges: np.ndarray) -> Iterator[tuple[float, float]]:
-    """The trial with the highest accuracy in each bin: its learning rate and accuracy.
+    """The highest accuracy in each bin, at the geometric mean of the trials' learning rates.
 
     Args:
         found: Trials with a learning rate.
@@ -118,7 +118,8 @@ def best_in_bins(found: Sequence[Point], edges: np.ndarray) -> Iterator[tuple[fl
     for place in range(1, len(edges)):
         own = [point for point, at in zip(done, places, strict=True) if at == place]
         if own:
-            yield max(own, key=lambda point: point[1])
+            rate = float(np.exp(np.mean(np.log([rate for rate, _ in own]))))
+            yield rate, max(value for _, value in own)
 
 
 def _draw_trials(axes: Axes, found: Sequence[Point], edges: np.ndarray, look: Look) -> None:
