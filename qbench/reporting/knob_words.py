@@ -18,7 +18,8 @@ FEWEST = 3
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
     """``learning rate`` for ``training.optimizer.learning_rate``; the key where two would agree."""
-    names = {key: key.rpartition(".")[2].replace("_", " ") for key in keys}
+    ends = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
+    names = {key: end.replace("_", " ") for key, end in ends.items()}
     counts = Counter(names.values())
     return {key: name if counts[name] == 1 else key for key, name in names.items()}
 

@@ -28,23 +28,26 @@ def long_results(comparison: Comparison) -> pd.DataFrame:
     """One row for the last value of each history and phase of each trial.
 
     A trial without a result has one row with its state and reason. A float trial stands once, with
-    its own bits.
+    its own bits. Of a study that is tuned, the last column is the round that chose the trial's
+    settings, 0 for its row's own; a trial that several rounds chose stands once for each.
     """
-    return pd.DataFrame(_long_rows(comparison), columns=list(LONG)).astype({"epoch": "Int64"})
+    columns = [*LONG, "round"]
+    frame = pd.DataFrame(_long_rows(comparison), columns=columns).astype({"epoch": "Int64"})
+    return frame if comparison.plan.study.tuning is not None else frame[list(LONG)]
 
 
 def _long_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
-    cells = [(c.trial, c.label, c.ablation) for c in comparison.plan.cells]
-    cells += [(trial, "", "") for trial in comparison.plan.needed]
-    for trial, label, ablation in cells:
+    cells = [(c.trial, c.label, c.ablation, c.round) for c in comparison.plan.cells]
+    cells += [(trial, "", "", 0) for trial in comparison.plan.needed]
+    for trial, label, ablation, number in cells:
         found = comparison.trials[trial.name]
         place = (trial.name, label, ablation, *setting_of(trial), trial.seed)
         if found.state != "done":
-            yield (*place, found.state, found.short_reason, None, None, None)
+            yield (*place, found.state, found.short_reason, None, None, None, number)
         for name, (epoch, value) in found.final.items():
-            yield (*place, found.state, "", epoch, name, value)
+            yield (*place, found.state, "", epoch, name, value, number)
         for phase, seconds in found.seconds.items():
-            yield (*place, found.state, "", None, f"seconds/{phase}", seconds)
+            yield (*place, found.state, "", None, f"seconds/{phase}", seconds, number)
 
 
 def searched(comparison: Comparison) -> pd.DataFrame:

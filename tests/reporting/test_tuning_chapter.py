@@ -16,7 +16,8 @@ from qbench.reporting.document import Entry, Items, Part, Table, Text
 from qbench.reporting.fairness_table import fairness_table
 from qbench.reporting.figure_tuning import draw_sensitivity, draw_tuning
 from qbench.reporting.knob_words import edge, short_names
-from qbench.reporting.long import searched
+from qbench.reporting.long import long_results, searched
+from qbench.reporting.numbers import NOTHING
 from qbench.reporting.report import write_report
 from qbench.reporting.searches import RATE
 from qbench.reporting.sensitivity import points, spread
@@ -247,10 +248,23 @@ def test_the_numbers_of_searches_have_a_file(finished: Comparison) -> None:
     assert frame[frame["state"] == "failed"]["validation_accuracy"].isna().all()
 
 
-def test_values_of_two_kinds_become_text() -> None:
-    spaces = {"lsq": {"training.clip_gradient": [None, 1.0]}}
-    frame = searched(tuned(study(tuning={"spaces": spaces})))
-    assert set(frame[frame["label"] == "ste"]["training.clip_gradient"].isna()) == {True}
+def test_results_tell_the_round(finished: Comparison) -> None:
+    frame = long_results(finished)
+    assert set(frame[frame["label"] == "ste"]["round"]) == {1, 2, 3}
+    assert set(frame[frame["label"] == "ste [untuned]"]["round"]) == {0}
+    assert "round" not in long_results(compared(make_plan(), lambda cell: 0.9))
+
+
+def test_a_knob_of_one_row_is_empty_for_the_others_and_its_words_are_text(tmp_path: Path) -> None:
+    key = "training.optimizer.name"
+    comparison = tuned(study(tuning={"spaces": {"lsq": {key: ["sgd", "adam"]}}}))
+    frame = searched(comparison)
+    assert set(frame[frame["label"] == "lsq"][key]) == {"sgd", "adam"}
+    assert frame[frame["label"] == "ste"][key].isna().all()
+    frame.to_parquet(tmp_path / "tuning.parquet")
+    shown = table(comparison, "chosen")
+    assert entry(shown, "lsq, W4A32", "of the method").text.startswith("optimizer ")
+    assert entry(shown, "ste, W4A32", "of the method").text == NOTHING
 
 
 def test_midway_the_report_says_so_and_shows_what_is_known() -> None:
