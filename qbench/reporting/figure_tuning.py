@@ -71,16 +71,18 @@ def draw_sensitivity(
     """Validation accuracy of every trial over its learning rate, a panel for each bit setting."""
     if not any(RATE in own for own in comparison.searches.spaces.values()):
         return None
-    panels = {s: rows for s, rows in _panels(comparison, pair).items() if rows}
-    found = {
-        setting: {label: _rated(comparison, rounds) for label, rounds in rows.items()}
-        for setting, rows in panels.items()
+    rated = {
+        setting: {
+            label: own for label, rounds in rows.items() if (own := _rated(comparison, rounds))
+        }
+        for setting, rows in _panels(comparison, pair).items()
     }
+    found = {setting: rows for setting, rows in rated.items() if rows}
     rates = [one.rate for rows in found.values() for own in rows.values() for one in own]
     known = [rate for rate in rates if rate is not None]
     if len(set(known)) < 2:
         return None
-    figure, grid = _figure(panels)
+    figure, grid = _figure(found)
     how = "points: trials; line: the best near a learning rate"
     if any(one.accuracy is None for rows in found.values() for own in rows.values() for one in own):
         how += "; crosses below: trials that failed"
@@ -93,7 +95,7 @@ def draw_sensitivity(
         axes.xaxis.set_minor_locator(NullLocator())
         for label, own in rows.items():
             _draw_trials(axes, own, edges, looks[label])
-    _finish(figure, grid, panels, looks, "learning rate")
+    _finish(figure, grid, found, looks, "learning rate")
     return figure
 
 

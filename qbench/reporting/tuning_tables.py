@@ -78,7 +78,7 @@ def chosen_tables(comparison: Comparison) -> Iterator[Table]:
             )
             entries.append(Entry("; ".join(words) or NOTHING))
         kept = [one.choice.attempt.number == 0 for one in rounds if one.choice is not None]
-        entries.append(Entry(f"{sum(kept)} of {len(kept)}"))
+        entries.append(Entry(f"{sum(kept)} of {len(kept)}" if kept else NOTHING))
         rows.append((name, entries))
     caption = "Values that each round of tuning chose" + (f"; {shared}" if shared else "")
     columns = [

@@ -278,6 +278,9 @@ def test_midway_the_report_says_so_and_shows_what_is_known() -> None:
     assert comparison.labels == ["float", "ste"]
     assert entry(table(comparison, "chosen"), "lsq, W4A32", "learning rate").text == "? / ? / ?"
     assert entry(table(comparison, "tuned"), "lsq, W4A32", "untuned").value is not None
+    figure = draw_sensitivity(comparison, SETTING[:2], looks(["float", "ste", "lsq"], ["float"]))
+    assert figure is not None
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["float", "ste"]
     assert any("not finished" in line for line in tuning_summary(comparison))
 
 
