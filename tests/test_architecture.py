@@ -30,7 +30,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
               "quantizers", "registry", "store", "study", "errors"},
     "execution": {"training", "store", "study", "errors"},
     "tracking": {"registry", "store", "study", "errors"},
-    "reporting": {"store", "study", "registry", "errors"},
+    "reporting": {"store", "study", "tuning", "registry", "errors"},
 }  # fmt: skip
 HOMES = {  # a library, and the only folder that imports it
     "ray": "execution",

@@ -19,7 +19,7 @@ from qbench.study.trial import Trial
 
 __all__ = [
     "ACCURACY", "CURVES", "STATES", "TIMELINES", "State", "TrialResult",
-    "collect",
+    "collect", "phase_seconds",
 ]  # fmt: skip
 
 State = Literal["done", "failed", "refused", "unfinished", "missing", "damaged"]
@@ -129,7 +129,7 @@ def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
         final=dict(sorted(final.items())),
         curves=curves,
         audit={name: value for name, value in audit.items() if name != "tensors"},
-        seconds=_seconds(folder),
+        seconds=phase_seconds(folder),
         environment=folder.read_json("environment.json"),
     )
 
@@ -148,7 +148,8 @@ def _histories(table: pa.Table) -> Iterator[tuple[str, list[tuple[int, float]]]]
         yield str(names.dictionary[codes[places[0]]]), [(int(e), float(v)) for e, v in pairs]
 
 
-def _seconds(folder: TrialFolder) -> dict[str, float]:
+def phase_seconds(folder: TrialFolder) -> dict[str, float]:
+    """Wall time of each phase of a trial that is done."""
     table = folder.read_table("seconds.parquet")
     phases = pc.dictionary_encode(table.column("phase")).combine_chunks()
     totals = np.bincount(phases.indices, table.column("seconds"), len(phases.dictionary))
