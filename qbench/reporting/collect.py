@@ -5,7 +5,7 @@ in one of the other states with a reason.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -74,6 +74,21 @@ class TrialResult:
 def collect(trials: Iterable[Trial], results: Path) -> dict[str, TrialResult]:
     """Read what is there of every trial, by its name."""
     return {trial.name: read_trial(trial, results) for trial in trials}
+
+
+def median(rounds: Sequence[TrialResult]) -> TrialResult:
+    """Of one seed's results, one a round of tuning, the one in the middle; the worse of two.
+
+    One that failed is worse than all others; while one is missing, it stands for all.
+    """
+    for result in rounds:
+        if result.state not in ("done", "failed", "refused"):
+            return result
+
+    def accuracy(result: TrialResult) -> float:
+        return result.final[ACCURACY][1] if result.state == "done" else -math.inf
+
+    return sorted(rounds, key=accuracy)[(len(rounds) - 1) // 2]
 
 
 def read_trial(trial: Trial, results: Path) -> TrialResult:

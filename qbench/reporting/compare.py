@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from qbench.errors import UsageError, unknown
-from qbench.reporting.collect import ACCURACY, CURVES, TrialResult, collect
+from qbench.reporting.collect import ACCURACY, CURVES, TrialResult, collect, median
 from qbench.reporting.searches import Searches, Stored
 from qbench.reporting.statistics import Estimate, estimate, paired_difference
 from qbench.reporting.traces import Traces
@@ -111,21 +111,6 @@ def by_seed(values: Mapping[int, float | None]) -> pd.Series:
     """Values in the order of their seeds; those that are missing or no number are left out."""
     known = sorted((s, v) for s, v in values.items() if v is not None and not math.isnan(v))
     return pd.Series([v for _, v in known], [s for s, _ in known], dtype=float)
-
-
-def median(rounds: Sequence[TrialResult]) -> TrialResult:
-    """Of one seed's results, one a round of tuning, the one in the middle; the worse of two.
-
-    One that failed is worse than all others; while one is missing, it stands for all.
-    """
-    for result in rounds:
-        if result.state not in ("done", "failed", "refused"):
-            return result
-
-    def accuracy(result: TrialResult) -> float:
-        return result.final[ACCURACY][1] if result.state == "done" else -math.inf
-
-    return sorted(rounds, key=accuracy)[(len(rounds) - 1) // 2]
 
 
 def setting_of(trial: Trial) -> Setting:
