@@ -38,7 +38,10 @@ def estimate_costs(plan: Plan, results: Path, done: tuple[str, ...]) -> Mapping[
     known: defaultdict[Key, list[float]] = defaultdict(list)
     for name in done[:READ_AT_MOST]:
         trial = trials[name]
-        for what, seconds in _spent(trial, TrialFolder(results, name)):
+        folder = TrialFolder(results, name)
+        if folder.damaged(names=["seconds.parquet"]):
+            continue  # the report names it
+        for what, seconds in _spent(trial, folder):
             for kin in _kinship(trial):
                 known[(*kin, *what)].append(seconds)
     means = {key: fmean(values) for key, values in known.items()}
