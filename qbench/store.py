@@ -229,13 +229,17 @@ class TrialFolder:
 
         Raises:
             OSError: It does not exist.
-            pyarrow.ArrowException: It is not a whole Parquet file.
+            ValueError: It is not a whole Parquet file.
         """
         import pyarrow.parquet as pq
+        from pyarrow import ArrowException
 
-        # In this thread: a pool that still runs when the interpreter ends aborts the process.
-        file = pq.ParquetFile(io.BytesIO((self.path / name).read_bytes()), pre_buffer=False)
-        return file.read(use_threads=False)
+        data = io.BytesIO((self.path / name).read_bytes())
+        try:
+            # In this thread: a pool that still runs when the interpreter ends aborts the process.
+            return pq.ParquetFile(data, pre_buffer=False).read(use_threads=False)
+        except ArrowException as error:
+            raise ValueError(f"{name} is not a whole table: {error}") from None
 
     def finish(self) -> None:
         """Record every file's size and digest in ``done``; the trial counts from here on."""

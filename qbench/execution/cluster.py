@@ -13,10 +13,12 @@ from ray import tune
 from ray._private.worker import global_worker
 from ray.tune.search import Searcher
 
+from qbench.errors import UsageError
 from qbench.execution.connection import connected
 from qbench.execution.environment import environment
 from qbench.execution.interrupts import interrupts
 from qbench.execution.jobs import Queue, unwritable
+from qbench.execution.lost import LOST, watched
 from qbench.execution.worker import Worker
 from qbench.store import Failure, is_full
 from qbench.study.schema import Resources
@@ -43,9 +45,13 @@ def run_on_ray(
             be written any more.
         KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
     """
-    # raised between any two lines of Tune it would leave pieces, so it waits for a step's end
-    with connected(resources, address) as slots, interrupts(at_once=False) as interrupted:
-        messenger = _Messenger(queue, results, resources.retries, interrupted)
+    with (
+        watched() as lost,
+        connected(resources, address) as slots,
+        # raised between any two lines of Tune it would leave pieces, so it waits for a step's end
+        interrupts(at_once=False) as interrupted,
+    ):
+        messenger = _Messenger(queue, results, resources.retries, interrupted, lost)
         try:
             while len(queue):  # a second time only where a worker died at the very end
                 with _scratch(results) as scratch:
@@ -122,13 +128,19 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, queue: Queue, results: Path, retries: int, interrupted: threading.Event
+        self,
+        queue: Queue,
+        results: Path,
+        retries: int,
+        interrupted: threading.Event,
+        lost: threading.Event,
     ) -> None:
         self._queue = queue
         self._results = results
         self._retries = retries
         self._deaths: dict[str, int] = {}
         self._interrupted = interrupted
+        self._lost = lost
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -136,6 +148,8 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
     def on_step_begin(self, **info: Any) -> None:
         if self._interrupted.is_set():
             raise KeyboardInterrupt
+        if self._lost.is_set():
+            raise UsageError(LOST)
 
     def on_trial_start(self, *, trial: Any, **info: Any) -> None:
         self._queue.started(_name(trial))

@@ -95,12 +95,15 @@ def load_checkpoint(
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        with ZipFile(path) as archive:
-            if archive.testzip() is not None:  # torch compares no checksum
-                return None
-        whole = torch.load(path, weights_only=True, map_location="cpu")
+        data = io.BytesIO(path.read_bytes())
     except FileNotFoundError:
         return None
+    try:
+        with ZipFile(data) as archive:
+            if archive.testzip() is not None:  # torch compares no checksum
+                return None
+        data.seek(0)
+        whole = torch.load(data, weights_only=True, map_location="cpu")
     except Exception:  # many kinds are raised for a cut-off file; such a file is not continued
         return None
     return whole if isinstance(whole, dict) else None

@@ -52,7 +52,9 @@ def test_what_changes_no_trial_keeps_them_all(finished: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"study": {"study": 1}, "trials": []}', "[" * 9999])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"study": {"study": 1}, "trials": []}', "[" * 9999]
+)
 def test_a_damaged_memory_counts_as_none(finished: Path, text: str) -> None:
     (finished / "results" / ".small.study.json").write_text(text)
     plan = run(finished, "--plan", "training.epochs=1")

@@ -88,7 +88,7 @@ def test_a_killed_worker_costs_its_trial_a_moment_and_no_other(
     running = start(tmp_path, *LONG)
     wait_for(lambda: under_way(tmp_path), running)
     before = touched(tmp_path)
-    workers = named(descendants(running.pid), "Worker")
+    workers = named(descendants(running.pid), "ray::")
     assert workers, "Ray renames a worker after what it runs"
     for worker in workers:
         os.kill(worker, signal.SIGKILL)

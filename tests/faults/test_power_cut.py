@@ -86,7 +86,9 @@ def flipped_place(checkpoint: bytes) -> int:
     tensors = [part for part in archive.infolist() if "/data/" in part.filename]
     largest = max(tensors, key=lambda part: part.file_size)
     name_bytes = len(largest.filename.encode())
-    extra = int.from_bytes(checkpoint[largest.header_offset + 28 : largest.header_offset + 30], "little")
+    extra = int.from_bytes(
+        checkpoint[largest.header_offset + 28 : largest.header_offset + 30], "little"
+    )
     return largest.header_offset + 30 + name_bytes + extra + 3  # a zip entry's head has 30 bytes
 
 
