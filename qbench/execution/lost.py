@@ -66,6 +66,6 @@ def _answers() -> bool:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(_SECONDS_BETWEEN)
                 connection.connect(node.raylet_socket_name)
-    except (OSError, UsageError):
+    except (OSError, UsageError, AttributeError, AssertionError):  # while it is taken down
         return False
     return True
