@@ -206,7 +206,9 @@ class Tracker:
 
     def _warn(self, what: str, error: Exception) -> None:
         lines = [line for line in str(error).strip().splitlines() if AUTOFLUSH not in line]
-        reason = (lines or [type(error).__name__])[0].replace(self._store.uri, mask(self._store.uri))[:200]
+        reason = (lines or [type(error).__name__])[0].replace(
+            self._store.uri, mask(self._store.uri)
+        )[:200]
         level = logging.DEBUG if self._warned else logging.WARNING
         log.log(level, "MLflow did not take %s (%s); it is tried again later", what, reason)
         self._warned = True
