@@ -89,6 +89,7 @@ def test_one_trial_goes_wrong_and_says_why_and_the_others_go_on(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_worker_that_exits_or_hangs_takes_no_other_trial_along(tmp_path: Path) -> None:
     """Through Ray: with ``--local`` there is no other process to go on."""
     broken_study(tmp_path, ["die", "hang"])

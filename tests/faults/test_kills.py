@@ -15,6 +15,8 @@ from fault_study import same_files, touched, trials, write_study
 
 pytestmark = [
     pytest.mark.fault,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # of a busy machine
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
@@ -95,7 +97,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return same_files(folder)
 
 
-@pytest.mark.slow
 def test_a_killed_worker_costs_its_trial_a_moment_and_no_other(
     tmp_path: Path, whole: dict[str, str]
 ) -> None:
@@ -113,7 +114,6 @@ def test_a_killed_worker_costs_its_trial_a_moment_and_no_other(
     assert {name: touched(tmp_path)[name] for name in before} == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("head", ["gcs_server", "raylet"])
 def test_a_killed_ray_ends_the_run_and_the_same_command_completes_it(
     tmp_path: Path, whole: dict[str, str], head: str
@@ -136,7 +136,6 @@ def test_a_killed_ray_ends_the_run_and_the_same_command_completes_it(
     assert {name: touched(tmp_path)[name] for name in before} == before
 
 
-@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once_and_damages_nothing(
     tmp_path: Path, whole: dict[str, str]
 ) -> None:

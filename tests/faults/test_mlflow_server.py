@@ -12,7 +12,12 @@ import pytest
 from fault_study import STUDY, run, same_files, trials
 from mlflow_server import Proxy, Server
 
-pytestmark = [pytest.mark.fault, pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("faults"),
+    pytest.mark.timeout(600),  # the server alone takes half a minute to start on a busy machine
+]
 
 
 @pytest.fixture(scope="module")
