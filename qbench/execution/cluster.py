@@ -141,6 +141,7 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
         self._deaths: dict[str, int] = {}
         self._interrupted = interrupted
         self._lost = lost
+        self._unwritable = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -150,6 +151,8 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
             raise KeyboardInterrupt
         if self._lost.is_set():
             raise UsageError(LOST)
+        if self._unwritable:
+            raise unwritable(self._results, self._unwritable)
 
     def on_trial_start(self, *, trial: Any, **info: Any) -> None:
         self._queue.started(_name(trial))
@@ -159,8 +162,10 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, *, trial: Any, **info: Any) -> None:
         if reason := trial.last_result["unwritable"]:
-            raise unwritable(self._results, reason)
-        self._queue.ended(_name(trial))
+            self._unwritable = reason  # raised here, Tune would blame the trial for it
+            self._queue.give_back(_name(trial))
+        else:
+            self._queue.ended(_name(trial))
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:
         deaths = self._deaths[_name(trial)] = self._deaths.get(_name(trial), 0) + 1

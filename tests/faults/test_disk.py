@@ -66,6 +66,22 @@ def test_a_disk_that_runs_full_stops_the_study_and_room_continues_it(
     assert {name: touched(tmp_path)[name] for name in before} == before
 
 
+@pytest.mark.slow
+def test_a_disk_that_runs_full_under_ray_is_no_trials_fault(tmp_path: Path, mount: Mount) -> None:
+    write_study(tmp_path)
+    results = tmp_path / "results"
+    mount(results, "size=8m")
+    ballast = fill(results, 120 * 2**10)  # room for one trial of three, beside Ray's own files
+    command = [sys.executable, "-m", "qbench.run", "small.yaml"]
+    full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert full.returncode == 2, full.stdout
+    assert "takes no more files" in full.stderr
+    assert not list(results.glob("*/failed.json"))
+    ballast.unlink()
+    again = run(tmp_path)
+    assert again.exit_code == 0, again.output
+
+
 def test_a_disk_without_any_room_is_one_sentence_at_once(tmp_path: Path, mount: Mount) -> None:
     write_study(tmp_path)
     mount(tmp_path / "results", "size=1m")
