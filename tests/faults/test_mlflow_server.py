@@ -55,9 +55,10 @@ def content(server: Server, name: str) -> tuple[Counter[str], dict[str, tuple[fl
         points: dict[str, tuple[float, ...]] = {}
         for run_id, run_name, _ in runs:
             rows = store.execute(
-                "select key, step, value from metrics where run_uuid = ?", (run_id,)
-            ).fetchall()
-            assert max(Counter((key, step) for key, step, _ in rows).values()) == 1
+                "select key, step, value from metrics where run_uuid = ? "
+                "and key not like 'trials/%'", (run_id,)  # each run of a study counts its trials
+            ).fetchall()  # fmt: skip
+            assert max(Counter((key, step) for key, step, _ in rows).values(), default=1) == 1
             points[run_name] = tuple(sorted(hash((key, step)) for key, step, _ in rows))
     assert len({run_name for _, run_name, _ in runs}) == len(runs), "a run is doubled"
     return Counter(status for *_, status in runs), points
