@@ -1,4 +1,4 @@
-"""What a run of a study came to."""
+"""What a run of a study came to, and the lines that tell it."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Result:
     study: str
     done: int
     failed: dict[str, str]
-    """Trial name to reason."""
+    """Trial name to reason; damaged ones too."""
     missing: int
     table: str
     """The comparison as plain text."""

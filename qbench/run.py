@@ -9,7 +9,7 @@ from rich.console import Console
 
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
 from qbench.growth import Growth
-from qbench.planning import describe_plan, other_code_line, plan_lines, standing_line
+from qbench.planning import describe_plan, notes, plan_lines, standing_line
 from qbench.standing import look
 
 __all__ = ["command"]
@@ -57,14 +57,14 @@ def command(
     growth = Growth(chosen_plan(study, overrides, only, part), results, fresh=fresh)
     plan = growth.plan
     standing = look(plan, results, retry_failed=retry_failed, fresh=fresh)
-    facts = describe_plan(plan, standing, results)
+    facts = describe_plan(plan, standing, results, part or "")
     if plan_only:
         click.echo(json.dumps(facts) if as_json else "\n".join(plan_lines(facts, results)))
         return 0
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     console.print(standing_line(facts), markup=False)
-    if standing.other_code:
-        console.print(other_code_line(list(standing.other_code)), markup=False)
+    for line in notes(facts):
+        console.print(line, markup=False)
     from qbench.session import Session
 
     session = Session(

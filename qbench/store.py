@@ -21,10 +21,14 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from filelock import FileLock
 
 from qbench.study.trial import PROTOCOL, Trial
 
@@ -32,8 +36,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 __all__ = [
-    "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder", "table_bytes",
-    "write_atomic",
+    "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder", "is_full",
+    "table_bytes", "write_atomic",
 ]  # fmt: skip
 
 Status = Literal["missing", "partial", "failed", "done"]
@@ -41,6 +45,7 @@ RESULT_FILES = (
     "trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors",
     "audit.json", "seconds.parquet", "environment.json",
 )  # fmt: skip
+LOCK = ".lock"
 
 
 class Row(NamedTuple):
@@ -89,14 +94,23 @@ class Failure:
     """The traceback, for whoever mends it."""
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a disk took no more, or may only be read: no fault of a trial."""
+    return isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old one, or the new one whole."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # of a full disk it would hold the last of the room
+        raise
 
 
 def table_bytes(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> bytes:
@@ -125,12 +139,30 @@ class TrialFolder:
         self.path = Path(results) / name
 
     def status(self) -> Status:
-        """What the files say; ``done`` counts only when every file has the size it records."""
+        """What the files say.
+
+        ``done`` counts only when every file has the size it records, ``failed.json`` when it can
+        be read.
+        """
         if (self.path / "done").is_file():
             return "done" if not self.damaged(sizes_only=True) else "partial"
-        if (self.path / "failed.json").is_file():
+        if self.failure() is not None:
             return "failed"
         return "partial" if self.path.is_dir() else "missing"
+
+    def cut_off_files(self) -> list[str]:
+        """Of a trial that ended and counts as partial all the same: the files to blame."""
+        if (self.path / "done").is_file():
+            return self.damaged(sizes_only=True)
+        unread = (self.path / "failed.json").is_file() and self.failure() is None
+        return ["failed.json"] if unread else []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait until no other process works on the trial, and keep others out meanwhile."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / LOCK):
+            yield
 
     def damaged(
         self, *, sizes_only: bool = False, names: Sequence[str] = RESULT_FILES
@@ -144,7 +176,7 @@ class TrialFolder:
         try:
             recorded = json.loads((self.path / "done").read_text())
             expected = {name: (entry["bytes"], entry["digest"]) for name, entry in recorded.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return ["done"]
         wrong = [name for name in names if name not in expected]
         for name in [name for name in names if name in expected]:
@@ -184,7 +216,10 @@ class TrialFolder:
             OSError: It does not exist.
             ValueError: It is not JSON.
         """
-        value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        try:
+            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except RecursionError:
+            value = None  # as deep as no file of a trial
         if not isinstance(value, dict):
             raise ValueError(f"{self.path / name} does not hold an object")
         return value
@@ -194,13 +229,17 @@ class TrialFolder:
 
         Raises:
             OSError: It does not exist.
-            pyarrow.ArrowException: It is not a whole Parquet file.
+            ValueError: It is not a whole Parquet file.
         """
         import pyarrow.parquet as pq
+        from pyarrow import ArrowException
 
-        # In this thread: a pool that still runs when the interpreter ends aborts the process.
-        file = pq.ParquetFile(io.BytesIO((self.path / name).read_bytes()), pre_buffer=False)
-        return file.read(use_threads=False)
+        data = io.BytesIO((self.path / name).read_bytes())
+        try:
+            # In this thread: a pool that still runs when the interpreter ends aborts the process.
+            return pq.ParquetFile(data, pre_buffer=False).read(use_threads=False)
+        except ArrowException as error:
+            raise ValueError(f"{name} is not a whole table: {error}") from None
 
     def finish(self) -> None:
         """Record every file's size and digest in ``done``; the trial counts from here on."""
@@ -229,7 +268,7 @@ class TrialFolder:
             return
         (self.path / "done").unlink(missing_ok=True)
         for file in self.path.iterdir():
-            if file.is_file() and file.name not in kept:
+            if file.is_file() and file.name not in kept | {LOCK}:
                 file.unlink()
 
 

@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+DEPLOYED = "deployed.safetensors"
+
+
 class StartError(Exception):
     """The weights to start from are not there."""
 
@@ -122,7 +125,11 @@ def _load_start(trial: Trial, site: Site, model: nn.Module) -> None:
         folder = TrialFolder(site.results, trial.starts_from)
         if folder.status() != "done":
             raise StartError(f"it starts from {trial.starts_from}, which has no result")
-        path = folder.path / "deployed.safetensors"  # of a float network, its state
+        if folder.damaged(names=[DEPLOYED]):
+            raise StartError(
+                f"it starts from {trial.starts_from}, whose {DEPLOYED} is not as recorded"
+            )
+        path = folder.path / DEPLOYED  # of a float network, its state
     if path is None:
         return
     try:
