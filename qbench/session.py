@@ -11,13 +11,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from qbench.claim import claimed
 from qbench.console import Progressing
 from qbench.errors import UsageError
 from qbench.execution.execute import check, execute
 from qbench.execution.jobs import Job, Values, Watcher
 from qbench.provenance import provenance
 from qbench.standing import Standing
-from qbench.store import Status, TrialFolder, write_atomic
+from qbench.storage import remote, snapshot
+from qbench.store import DECIDING, Status, TrialFolder, write_atomic
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.address import check_reachable, default_uri
@@ -105,7 +107,8 @@ class Session:
 
     def statuses(self) -> dict[str, Status]:
         """What the files say of each trial of the plan."""
-        return {name: TrialFolder(self.results, name).status() for name in self.plan.trials()}
+        results = snapshot(self.results, DECIDING)
+        return {name: TrialFolder(results, name).status() for name in self.plan.trials()}
 
     @property
     def _processes(self) -> int:
@@ -126,6 +129,10 @@ class Session:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if (file := remote(self._own_file("lock"))) is not None:
+            with claimed(file, self.plan.study.study):
+                yield
+            return
         probe = self.results / f".writable-{os.getpid()}"
         try:
             self.results.mkdir(parents=True, exist_ok=True)
@@ -148,8 +155,7 @@ class Session:
             yield
 
     def _own_file(self, ending: str) -> Path:
-        part = self.part.replace("/", "-of-")
-        return self.results / f".{self.plan.study.study}{part}.{ending}"
+        return self.results / f".{self.plan.study.study}{self.part.replace('/', '-of-')}.{ending}"
 
     def _prepare_data(self) -> dict[str, Path]:
         needed = {_data_key(trial): trial.data for trial in self.standing.to_run}
@@ -242,9 +248,7 @@ class Session:
         )
         statuses = self.statuses()
         failed = {
-            name: _reason(TrialFolder(self.results, name))
-            for name, status in statuses.items()
-            if status == "failed"
+            n: _reason(TrialFolder(self.results, n)) for n, s in statuses.items() if s == "failed"
         }
         counts = {status: list(statuses.values()).count(status) for status in ("done", "failed")}
         untracked: tuple[str, ...] = ()

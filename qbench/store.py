@@ -26,14 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from qbench.storage import remote, snapshot
 from qbench.study.trial import PROTOCOL, Trial
 
 if TYPE_CHECKING:
     import pyarrow
 
 __all__ = [
-    "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder", "table_bytes",
-    "write_atomic",
+    "DECIDING", "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder",
+    "table_bytes", "write_atomic",
 ]  # fmt: skip
 
 Status = Literal["missing", "partial", "failed", "done"]
@@ -41,6 +42,8 @@ RESULT_FILES = (
     "trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors",
     "audit.json", "seconds.parquet", "environment.json",
 )  # fmt: skip
+DECIDING = ("done", "failed.json")
+"""The files whose content decides a trial's status; of the others the sizes do."""
 
 
 class Row(NamedTuple):
@@ -91,6 +94,9 @@ class Failure:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old one, or the new one whole."""
+    if (far := remote(path)) is not None:
+        far.write_bytes(data)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("wb") as file:
         file.write(data)
@@ -122,15 +128,24 @@ class TrialFolder:
     def __init__(self, results: Path, name: str) -> None:
         """Point at ``results/name``; nothing is created until something is written."""
         self.name = name
-        self.path = Path(results) / name
+        self.path = results / name
 
     def status(self) -> Status:
         """What the files say; ``done`` counts only when every file has the size it records."""
+        if (seen := self._listed()) is not None:
+            return seen.status()
         if (self.path / "done").is_file():
             return "done" if not self.damaged(sizes_only=True) else "partial"
         if (self.path / "failed.json").is_file():
             return "failed"
         return "partial" if self.path.is_dir() else "missing"
+
+    def _listed(self) -> "TrialFolder | None":
+        """Of a remote store the folder as it is now, for many questions; once."""
+        far = remote(self.path)
+        if far is None or far.listed is not None:
+            return None
+        return TrialFolder(snapshot(self.path).parent, self.name)
 
     def damaged(
         self, *, sizes_only: bool = False, names: Sequence[str] = RESULT_FILES

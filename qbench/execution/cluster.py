@@ -18,6 +18,7 @@ from qbench.execution.environment import environment
 from qbench.execution.interrupts import interrupts
 from qbench.execution.jobs import Queue
 from qbench.execution.worker import Worker
+from qbench.storage import remote
 from qbench.store import Failure
 from qbench.study.schema import Resources
 
@@ -33,7 +34,8 @@ def run_on_ray(
 
     Args:
         queue: The jobs.
-        results: A folder that every node sees; Ray's own files lie in its ``.ray`` meanwhile.
+        results: A folder that every node sees; Ray's own files lie in its ``.ray`` meanwhile, or
+            in a temporary folder of this machine: the driver alone writes them.
         resources: What each trial asks for.
         address: The cluster; ``None`` starts Ray on this machine.
         run: ``module:function`` of what trains a trial.
@@ -165,6 +167,10 @@ def _failure(trial: Any, deaths: int) -> Failure:
 @contextmanager
 def _scratch(results: Path) -> Iterator[Path]:
     """A folder for Ray's files, gone afterwards."""
+    if remote(results) is not None:
+        with tempfile.TemporaryDirectory(prefix="qbench-ray-") as name:
+            yield Path(name)
+        return
     parent = Path(results).absolute() / ".ray"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent))

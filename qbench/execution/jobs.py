@@ -8,6 +8,7 @@ from typing import Protocol, cast
 
 from pydantic import TypeAdapter
 
+from qbench.remote_path import StorageError
 from qbench.store import Failure, Status, TrialFolder
 from qbench.study.trial import Trial
 from qbench.training.site import Site
@@ -77,6 +78,8 @@ def run_job(job: Job, run: str) -> Generator[Values, None, None]:
         module, _, function = run.partition(":")
         train = cast(_Train, getattr(importlib.import_module(module), function))
         yield from train(job.trial, job.site)
+    except StorageError:
+        raise
     except (Exception, SystemExit) as error:
         if hasattr(error, "ray_terminate_msg"):  # how Ray marks the exit of a worker
             raise

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from qbench.storage import remote
 from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
 
 __all__ = ["State", "load_checkpoint", "save_checkpoint"]
@@ -94,9 +95,12 @@ def load_checkpoint(
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        whole = torch.load(path, weights_only=True, map_location="cpu")
+        # outside of what is excused below: a store that is away has not lost the checkpoint
+        source = path if remote(path) is None else io.BytesIO(path.read_bytes())
     except FileNotFoundError:
         return None
+    try:
+        whole = torch.load(source, weights_only=True, map_location="cpu")
     except Exception:  # torch raises many kinds for a cut-off file; such a file is not continued
         return None
     return whole if isinstance(whole, dict) else None

@@ -7,6 +7,7 @@ import torch
 
 from qbench.diagnostics.precision import products_in
 from qbench.registry import load_plugin
+from qbench.remote_path import StorageError
 from qbench.store import Failure, TrialFolder
 from qbench.study.trial import Trial
 from qbench.training.environment import peak_memory, reset_peak_memory
@@ -25,6 +26,9 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
         trial: What to train; continued from its last checkpoint.
         site: Where.
 
+    Raises:
+        StorageError: The store of the results is away; nothing is recorded.
+
     Yields:
         After each epoch ``{"epoch": …, "epochs": …}`` with the epoch's values by name.
     """
@@ -41,6 +45,8 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
                 epoch = rows[-1].epoch if rows else 0
                 yield {"epoch": epoch, "epochs": trial.training.epochs} | values
         folder.finish()
+    except StorageError:
+        raise
     except Exception as error:  # whatever a plug-in raises: the study goes on, the reason is kept
         folder.fail(_explain(error, site.device))
 
