@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from qbench.errors import UsageError
-from qbench.remote_path import RemotePath
+from qbench.remote_path import RemotePath, StorageError
 
 __all__ = ["claimed"]
 
@@ -47,7 +48,8 @@ def claimed(file: RemotePath, study: str) -> Iterator[None]:
     try:
         yield
     finally:
-        if _holder(file) == own:
+        away = isinstance(sys.exception(), StorageError)  # then the claim stays, as after a kill
+        if not away and _holder(file) == own:
             file.unlink(missing_ok=True)
 
 
