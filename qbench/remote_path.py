@@ -23,10 +23,11 @@ THREADS = 32
 OPTIONS: dict[str, dict[str, Any]] = {
     "s3": {
         "config_kwargs": {
-            "connect_timeout": 2,
-            "retries": {"total_max_attempts": 1},  # s3fs itself tries five times
+            "connect_timeout": 10,
+            "retries": {"total_max_attempts": 1},  # s3fs itself tries too
             "max_pool_connections": THREADS,
-        }
+        },
+        "max_concurrency": 1,  # of the parts of a large file; with more s3fs asks for every size
     },
 }
 _answered: set[str] = set()
@@ -226,7 +227,9 @@ def _store(scheme: str) -> Any:
     import fsspec  # its import takes longer than a plan of local results
 
     # other machines write too: what was listed once is no news
-    return fsspec.filesystem(scheme, use_listings_cache=False, **OPTIONS.get(scheme, {}))
+    store = fsspec.filesystem(scheme, use_listings_cache=False, **OPTIONS.get(scheme, {}))
+    store.retries = 2  # of s3fs; five of its own for each of ours would take many minutes
+    return store
 
 
 def _key(path: RemotePath) -> str:

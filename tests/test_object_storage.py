@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -392,3 +393,27 @@ def test_workers_of_ray_write_to_the_bucket(done: RemotePath, study: Path) -> No
     ray = folder("s3://bucket/ray")
     assert contents(cast(Path, ray)) == contents(cast(Path, done))
     assert not [place for place in ray.iterdir() if place.name == ".ray"]
+
+
+@pytest.mark.slow  # starts Ray
+def test_a_bucket_that_goes_away_stops_the_workers_of_ray(server: Server, study: Path) -> None:
+    store = remote_path._store("s3")
+    store.mkdir("passing")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "qbench.run", "small.yaml", "--results", "s3://passing/ray", OFTEN,
+         "training.epochs=2000"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    results, deadline = folder("s3://passing/ray"), time.monotonic() + 150
+    while time.monotonic() < deadline and running.poll() is None:
+        if any("checkpoint.pt" in names for names in results.tree().values()):
+            break
+        time.sleep(0.1)
+    while running.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):  # files come while it is deleted
+            store.rm("passing", recursive=True)
+            break
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert said.startswith("error: there is no bucket for 's3://passing/ray")
+    assert said.count("\n") == 1

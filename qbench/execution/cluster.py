@@ -18,12 +18,14 @@ from qbench.execution.environment import environment
 from qbench.execution.interrupts import interrupts
 from qbench.execution.jobs import Queue
 from qbench.execution.worker import Worker
+from qbench.remote_path import StorageError
 from qbench.storage import remote
 from qbench.store import Failure
 from qbench.study.schema import Resources
 
 __all__ = ["run_on_ray"]
 
+_AWAY = re.escape(f"{StorageError.__module__}.{StorageError.__name__}")
 _CHARACTERS_OF_LOG = 4000  # the end of what a dead worker wrote
 
 
@@ -140,6 +142,9 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
         self._queue.ended(_name(trial))
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:
+        away = re.findall(rf"^{_AWAY}: (.*)$", _details(trial), re.M)
+        if away:  # no fault of the trial, and the same for all
+            raise StorageError(away[-1])
         deaths = self._deaths[_name(trial)] = self._deaths.get(_name(trial), 0) + 1
         if self._queue.has_failed(_name(trial)):  # it ran too long, and said so
             self._queue.ended(_name(trial))
@@ -149,9 +154,13 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
             self._queue.give_back(_name(trial))
 
 
+def _details(trial: Any) -> str:
+    return Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+
+
 def _failure(trial: Any, deaths: int) -> Failure:
     """Why a worker died, from what Ray and the worker wrote about it."""
-    details = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    details = _details(trial)
     exits = re.findall(r"Worker exit detail: (.*?)\.?(?: Some common causes|$)", details, re.M)
     reason = exits[-1] if exits else (details.strip().splitlines() or [""])[-1]
     message = f"its worker died {deaths} times; the last time: {reason}"
