@@ -414,6 +414,6 @@ def test_a_bucket_that_goes_away_stops_the_workers_of_ray(server: Server, study:
             store.rm("passing", recursive=True)
             break
     _, said = running.communicate(timeout=60)
-    assert running.returncode == 2
+    assert running.returncode == 2, said
     assert said.startswith("error: there is no bucket for 's3://passing/ray")
     assert said.count("\n") == 1

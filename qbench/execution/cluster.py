@@ -25,7 +25,7 @@ from qbench.study.schema import Resources
 
 __all__ = ["run_on_ray"]
 
-_AWAY = re.escape(f"{StorageError.__module__}.{StorageError.__name__}")
+_AWAY = re.compile(rf"^{StorageError.__module__}\.{StorageError.__name__}: (.*)$", re.M)
 _CHARACTERS_OF_LOG = 4000  # the end of what a dead worker wrote
 
 
@@ -44,6 +44,7 @@ def run_on_ray(
 
     Raises:
         UsageError: See :func:`qbench.execution.connection.connected`.
+        StorageError: The results are in an object store, and it is away.
         KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
     """
     # raised between any two lines of Tune it would leave pieces, so it waits for a step's end
@@ -63,7 +64,10 @@ def _fit(
     messenger: "_Messenger",
 ) -> None:
     request = {"cpu": resources.cpus, "gpu": resources.gpus}
-    with environment(TUNE_MAX_PENDING_TRIALS_PG=str(slots)):  # by default 1: slow to start
+    with (
+        _storage_errors(),
+        environment(TUNE_MAX_PENDING_TRIALS_PG=str(slots)),
+    ):  # by default 1: slow to start
         tune.Tuner(
             tune.with_resources(Worker, request),
             tune_config=tune.TuneConfig(
@@ -80,6 +84,17 @@ def _fit(
                 verbose=0,
             ),
         ).fit()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Raise them as they are; Tune makes of what a callback raises an error of its own, as text."""
+    try:
+        yield
+    except tune.TuneError as error:
+        if away := _AWAY.findall(str(error)):
+            raise StorageError(away[-1]) from None
+        raise
 
 
 def _name(trial: Any) -> str:
@@ -142,8 +157,7 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
         self._queue.ended(_name(trial))
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:
-        away = re.findall(rf"^{_AWAY}: (.*)$", _details(trial), re.M)
-        if away:  # no fault of the trial, and the same for all
+        if away := _AWAY.findall(_details(trial)):  # no fault of the trial, and the same for all
             raise StorageError(away[-1])
         deaths = self._deaths[_name(trial)] = self._deaths.get(_name(trial), 0) + 1
         if self._queue.has_failed(_name(trial)):  # it ran too long, and said so
