@@ -85,7 +85,7 @@ def _varies(plan: Plan) -> dict[str, list[str]]:
         "models": list(dict.fromkeys(trial.model.label for trial in trials)),
         "data": list(dict.fromkeys(trial.data.label for trial in trials)),
         "bits": list(dict.fromkeys(str(t.bits) for t in trials if t.quantizer.name != "float")),
-        "seeds": [str(seed) for seed in dict.fromkeys(trial.seed for trial in trials)],
+        "seeds": [str(seed) for seed in dict.fromkeys(cell.seed for cell in plan.cells)],
     }
     return {name: values for name, values in axes.items() if len(values) > 1}
 

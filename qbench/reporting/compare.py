@@ -174,7 +174,7 @@ class Comparison:
             places = self._same_pair(own) if cell.is_float else [own]
             for setting in places:
                 found = by_setting.setdefault(setting, {})
-                found[cell.trial.seed] = self.trials[cell.trial.name]
+                found[cell.seed] = self.trials[cell.trial.name]
         for setting, found in by_setting.items():
             yield Group(first.label, setting, found, first.is_float, first.ablation)
 
@@ -187,7 +187,10 @@ class Comparison:
             if group.is_float and not group.ablation:
                 found.setdefault(group.setting[:2], group)
         needed: dict[Setting, dict[int, TrialResult]] = {}
+        seeds = {cell.seed for cell in self.plan.cells}
         for trial in self.plan.needed:
+            if trial.seed not in seeds:
+                continue  # a start of a row with other seeds than the study's
             results = needed.setdefault(setting_of(trial), {})
             results[trial.seed] = self.trials[trial.name]
         for setting, results in needed.items():

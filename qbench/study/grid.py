@@ -10,6 +10,7 @@ from typing import Any
 from qbench import registry
 from qbench.study.names import checked
 from qbench.study.plan import Cell
+from qbench.study.recipes import PAPER
 from qbench.study.rows import Row, study_rows
 from qbench.study.schema import Bits, Component, DiagnosticsSettings, Study
 from qbench.study.sentences import SettingError, SettingPath, show
@@ -53,6 +54,7 @@ class Grid:
         self.keep_float = tuple(sorted(set(study.keep_float)))
         base = Row("float", Component(name="float"), None, study.training, ("training",))
         self.float_row = next((row for row in self.rows if row.is_float), base)
+        self._check_trained()
 
     def cells(self) -> Iterator[Cell]:
         """Rows in the order of the study, then models, data sets, bits and seeds.
@@ -62,18 +64,43 @@ class Grid:
         for row in self.rows:
             every_bits = (FLOAT_BITS,) if row.is_float else self.study.bits
             for place, bits in itertools.product(self._places(), every_bits):
-                for seed in self.study.seeds:
+                for seed in self._seeds(row):
                     trial = self._trial(row, place, bits, seed, self._start(row, place, seed))
-                    yield Cell(trial, row.label, row.ablation)
+                    yield Cell(trial, row.label, row.ablation, row.seed_offset)
 
     @cached_property
     def floats(self) -> dict[tuple[Place, int], Trial]:
-        """The float trials that others start from, by model and data set, and seed."""
+        """The float trials that others start from, by model and data set, and their own seed."""
         return {
             (place, seed): self._trial(self.float_row, place, FLOAT_BITS, seed, "scratch")
             for place in self._places()
-            for seed in self.study.seeds
+            for seed in dict.fromkeys(seed for row in self.rows for seed in self._seeds(row))
         }
+
+    def _seeds(self, row: Row) -> list[int]:
+        return [seed + row.seed_offset for seed in self.study.seeds]
+
+    def _check_trained(self) -> None:
+        """What is not trained itself starts from what was."""
+        if self.study.start == "float" and self.float_row.path == ("training",):
+            self._check_float_recipe()
+        floats = [row for row in self.rows if row.is_float] or [self.float_row]
+        for row in {"scratch": self.rows, "float": floats}.get(self.study.start, []):
+            if row.training.epochs == 0:
+                raise SettingError(
+                    row.path,
+                    f"'{row.label}' starts from random weights with 0 training.epochs; give it 1 "
+                    "or more, or start from 'float' with 1 or more",
+                )
+
+    def _check_float_recipe(self) -> None:
+        """Without a float row the float trials have the study's recipe, so there must be one."""
+        if self.study.recipe == PAPER and "epochs" not in self.study.training.model_fields_set:
+            raise SettingError(
+                ("recipe",),
+                "'paper' has no recipe for the float networks that rows start from; add a row "
+                "{name: float, recipe: cifar_200ep}, or another 'recipe:' or 'training:' for it",
+            )
 
     def _places(self) -> list[Place]:
         return list(itertools.product(range(len(self.models)), range(len(self.sets))))

@@ -16,7 +16,14 @@ class Cell:
     label: str
     """The row of the report: a quantizer with what the study changes about it."""
     ablation: str = ""
-    """The factor that an ablation varies, such as ``options.backward=clipped``; else empty."""
+    """What an ablation changes: ``options.backward=clipped``, ``without kernel``; else empty."""
+    seed_offset: int = 0
+    """What the row adds to the study's seeds."""
+
+    @property
+    def seed(self) -> int:
+        """The study's seed that the cell stands for, by which rows are paired."""
+        return self.trial.seed - self.seed_offset
 
     @property
     def is_float(self) -> bool:
