@@ -53,8 +53,13 @@ def _spent(trial: Trial, folder: TrialFolder) -> Iterator[tuple[Key, float]]:
     """Seconds an epoch, of that for watching it, and of a measurement of each diagnostic."""
     epochs = trial.training.epochs
     totals: defaultdict[str, float] = defaultdict(float)
-    for row in folder.read_table("seconds.parquet").to_pylist():
-        totals[row["phase"]] += row["seconds"]
+    try:
+        if folder.damaged(names=["seconds.parquet"]):
+            return  # the report names it
+        for row in folder.read_table("seconds.parquet").to_pylist():
+            totals[row["phase"]] += row["seconds"]
+    except (OSError, ValueError, TypeError, KeyError, ArithmeticError):
+        return
     training = (value for name, value in totals.items() if not name.startswith(("diag", "setup")))
     if epochs:
         yield ("epoch",), sum(training) / epochs

@@ -6,13 +6,17 @@ from typing import Any
 
 from qbench.console import duration
 from qbench.estimate import estimate_costs
+from qbench.remembered import Remembered
 from qbench.standing import Standing
 from qbench.study.plan import Plan
 
-__all__ = ["describe_plan", "plan_lines"]
+__all__ = ["describe_plan", "notes", "plan_lines", "standing_line"]
+
+SHOWN = 10
+"""Damaged trials that are named."""
 
 
-def describe_plan(plan: Plan, standing: Standing, results: Path) -> dict[str, Any]:
+def describe_plan(plan: Plan, standing: Standing, results: Path, part: str = "") -> dict[str, Any]:
     """The plan as plain values, for ``--json`` and for the lines on the screen."""
     trials = plan.trials()
     estimates = estimate_costs(plan, results, standing.done)
@@ -27,6 +31,8 @@ def describe_plan(plan: Plan, standing: Standing, results: Path) -> dict[str, An
         "failed": list(standing.failed),
         "cut_off": list(standing.cut_off),
         "other_code": list(standing.other_code),
+        "damaged": {name: list(files) for name, files in standing.damaged.items()},
+        "edits": Remembered(results, plan.study.study, part).edits(plan),
         "needed": [trial.name for trial in plan.needed],
         "varies": _varies(plan),
         "excluded": [excluded.__dict__ for excluded in plan.excluded],
@@ -54,8 +60,7 @@ def plan_lines(facts: Mapping[str, Any], results: Path) -> list[str]:
     lines += ["", standing_line(facts)]
     if cut_off:
         lines.append(f"  {cut_off} of them continue from a checkpoint")
-    if facts["other_code"]:
-        lines.append(other_code_line(facts["other_code"]))
+    lines += notes(facts)
     if to_run:
         lines.append(f"  {_cost(facts)}")
     lines.append(f"  results: {results}")
@@ -70,12 +75,21 @@ def standing_line(facts: Mapping[str, Any]) -> str:
     return line
 
 
-def other_code_line(names: list[str]) -> str:
-    """The sentence about results that another version of a method made."""
-    return (
-        f"  {len(names)} results were made by other code of their method, such as {names[0]}; "
-        "--fresh makes them again"
-    )
+def notes(facts: Mapping[str, Any]) -> list[str]:
+    """What is to be known of results that are there: damaged files, edits, other code."""
+    lines = [
+        f"  {name} is damaged and runs again: not as it was when it ended: {', '.join(files)}"
+        for name, files in list(facts["damaged"].items())[:SHOWN]
+    ]
+    if len(facts["damaged"]) > SHOWN:
+        lines.append(f"  and {len(facts['damaged']) - SHOWN} more are damaged and run again")
+    lines += facts["edits"]
+    if names := facts["other_code"]:
+        lines.append(
+            f"  {len(names)} results were made by other code of their method, such as {names[0]}; "
+            "--fresh makes them again"
+        )
+    return lines
 
 
 def _varies(plan: Plan) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
-from qbench.planning import describe_plan, other_code_line, plan_lines, standing_line
+from qbench.planning import describe_plan, notes, plan_lines, standing_line
 from qbench.standing import look
 
 __all__ = ["command"]
@@ -55,14 +55,14 @@ def command(
     """Run a STUDY file; KEY=VALUE changes any of its settings."""
     plan = chosen_plan(study, overrides, only, part)
     standing = look(plan, results, retry_failed=retry_failed, fresh=fresh)
-    facts = describe_plan(plan, standing, results)
+    facts = describe_plan(plan, standing, results, part or "")
     if plan_only:
         click.echo(json.dumps(facts) if as_json else "\n".join(plan_lines(facts, results)))
         return 0
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     console.print(standing_line(facts), markup=False)
-    if standing.other_code:
-        console.print(other_code_line(list(standing.other_code)), markup=False)
+    for line in notes(facts):
+        console.print(line, markup=False)
     from qbench.session import Session
 
     session = Session(

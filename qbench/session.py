@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -17,47 +16,18 @@ from qbench.errors import UsageError
 from qbench.execution.execute import check, execute
 from qbench.execution.jobs import Job, Values, Watcher
 from qbench.provenance import provenance
+from qbench.remembered import Remembered
+from qbench.result import Result
 from qbench.standing import Standing
 from qbench.storage import remote, snapshot
-from qbench.store import DECIDING, Status, TrialFolder, write_atomic
+from qbench.store import DECIDING, Status, TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.address import check_reachable, default_uri
 from qbench.tracking.background import BackgroundTracker
 from qbench.training.site import Site
 
-__all__ = ["Result", "Session"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run of a study came to."""
-
-    study: str
-    done: int
-    failed: dict[str, str]
-    """Trial name to reason."""
-    missing: int
-    table: str
-    """The comparison as plain text."""
-    headline: str
-    report: str
-    """The folder of tables and figures."""
-    browse: str
-    """What shows the runs in MLflow; empty where nothing is tracked."""
-    untracked: tuple[str, ...]
-    """What MLflow did not take."""
-
-    def lines(self) -> list[str]:
-        """What a run ends with on the screen."""
-        lines = ["", self.table, "", self.headline]
-        lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
-        lines += ["", f"report: {self.report}"]
-        if self.browse:
-            lines.append(f"browse: {self.browse}")
-        if self.untracked:
-            lines.append(f"MLflow lacks {len(self.untracked)} runs; the same command tries again")
-        return lines
+__all__ = ["Session"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +62,9 @@ class Session:
             self._check_parts()
             check(self.plan.study.resources, local=self.local, address=self.address)
         with self._locked():
-            if self.plan.study.tracking.enabled:
-                check_reachable(self.plan.study.tracking.uri or default_uri(self.results.resolve()))
+            tracking = self.plan.study.tracking
+            if tracking.enabled and not self._known_store:
+                check_reachable(tracking.uri or default_uri(self.results.resolve()))
             images = self._prepare_data()
             tracker, browse = self._open_tracker(images)
             try:
@@ -129,21 +100,24 @@ class Session:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        if (file := remote(self._own_file("lock"))) is not None:
+        if (file := remote(self._remembered.path("lock"))) is not None:
             with claimed(file, self.plan.study.study):
+                self._remembered.keep_study(self.plan)
                 yield
             return
         probe = self.results / f".writable-{os.getpid()}"
         try:
             self.results.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"")
-            probe.unlink()
+            try:
+                probe.write_bytes(bytes(2**16))  # a full disk still takes an empty file
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(
                 f"the results folder '{self.results}' cannot be written ({error.strerror}); name "
                 "another one with --results"
             ) from None
-        lock = FileLock(self._own_file("lock"))
+        lock = FileLock(self._remembered.path("lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -152,10 +126,12 @@ class Session:
                 f"'{self.results}'; wait for it, or run parts of it with --shard"
             ) from None
         with lock:
+            self._remembered.keep_study(self.plan)
             yield
 
-    def _own_file(self, ending: str) -> Path:
-        return self.results / f".{self.plan.study.study}{self.part.replace('/', '-of-')}.{ending}"
+    @property
+    def _remembered(self) -> Remembered:
+        return Remembered(self.results, self.plan.study.study, self.part)
 
     def _prepare_data(self) -> dict[str, Path]:
         needed = {_data_key(trial): trial.data for trial in self.standing.to_run}
@@ -172,25 +148,27 @@ class Session:
         tracking = self.plan.study.tracking
         if not tracking.enabled:
             return None, ""
-        tracked = self._tracked()
-        same = tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses()
+        tracked = self._remembered.tracked()
+        browse = str(tracked.get("browse"))
+        same = self._known_store and tracked.get("trials") == self.statuses()
         if same and not self.retrack:
-            return None, str(tracked["browse"])  # nothing is new, and mlflow's import is slow
+            return None, browse  # nothing is new, and mlflow's import is slow
         tracker = BackgroundTracker(self.plan)
         facts = provenance(self.study_file, images.values(), self._device)
         try:
-            return tracker, tracker.open(self.results, self.study_file, facts)
+            wait = self._known_store and not self.retrack
+            browse = tracker.open(self.results, self.study_file, facts, wait=wait) or browse
         except BaseException:
             tracker.close(None, {})
             raise
+        self._remembered.keep_tracked(tracking.uri, browse)
+        return tracker, browse
 
-    def _tracked(self) -> dict[str, Any]:
-        """What MLflow had taken when the last run of the study ended."""
-        try:
-            known = json.loads(self._own_file("tracked.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+    @property
+    def _known_store(self) -> bool:
+        """Whether the tracking store was there before: then it may be away for a while."""
+        tracked = self._remembered.tracked()
+        return "browse" in tracked and tracked.get("uri") == self.plan.study.tracking.uri
 
     @property
     def _device(self) -> str:
@@ -251,18 +229,19 @@ class Session:
             n: _reason(TrialFolder(self.results, n)) for n, s in statuses.items() if s == "failed"
         }
         counts = {status: list(statuses.values()).count(status) for status in ("done", "failed")}
+        counts["done"] -= sum(statuses[name] == "done" for name in report.damaged)
+        failed |= report.damaged
         untracked: tuple[str, ...] = ()
         if tracker is not None:
             summary = {f"trials/{name}": n for name, n in counts.items()}
             untracked = tracker.close(folder, summary, report.headline)
-            marker = {"uri": study.tracking.uri, "browse": browse, "trials": statuses}
             if not untracked:
-                write_atomic(self._own_file("tracked.json"), json.dumps(marker).encode())
+                self._remembered.keep_tracked(study.tracking.uri, browse, statuses)
         return Result(
             study=study.study,
             done=counts["done"],
             failed=failed,
-            missing=len(statuses) - counts["done"] - counts["failed"],
+            missing=len(statuses) - counts["done"] - len(failed),
             table=report.table_text,
             headline=report.headline,
             report=str(folder),

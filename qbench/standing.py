@@ -1,6 +1,7 @@
 """Where a study stands: what its result files say, and what is therefore to be run."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class Standing:
     """Those of ``to_run`` that continue from a checkpoint."""
     other_code: tuple[str, ...]
     """Done, but by another version of their method's code."""
+    damaged: Mapping[str, Sequence[str]]
+    """Those of ``to_run`` that had ended: the files that are not as they were then."""
 
 
 def look(plan: Plan, results: Path, *, retry_failed: bool = False, fresh: bool = False) -> Standing:
@@ -42,18 +45,21 @@ def look(plan: Plan, results: Path, *, retry_failed: bool = False, fresh: bool =
     }
     results = snapshot(results, [*DECIDING, "trial.json"])
     present = {entry.name for entry in results.iterdir()} if results.is_dir() else set()
-    to_run = []
+    to_run, damaged = [], {}
     for name, trial in plan.trials().items():
         status = TrialFolder(results, name).status() if name in present else "missing"
         if fresh or status in ("missing", "partial") or (status == "failed" and retry_failed):
             to_run.append(trial)
             if status == "partial" and not fresh:
                 groups["cut_off"].append(name)
+                if wrong := TrialFolder(results, name).cut_off_files():
+                    damaged[name] = wrong
         else:
             groups[status].append(name)
             if status == "done" and _code(results, name) != fingerprint(trial):
                 groups["other_code"].append(name)
-    return Standing(tuple(to_run), **{name: tuple(found) for name, found in groups.items()})
+    names = {group: tuple(found) for group, found in groups.items()}
+    return Standing(tuple(to_run), damaged=damaged, **names)
 
 
 def _code(results: Path, name: str) -> str | None:

@@ -21,11 +21,16 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from filelock import FileLock
+
+from qbench.remote_path import StorageError
 from qbench.storage import remote, snapshot
 from qbench.study.trial import PROTOCOL, Trial
 
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DECIDING", "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder",
+    "is_full",
     "table_bytes", "write_atomic",
 ]  # fmt: skip
 
@@ -44,6 +50,7 @@ RESULT_FILES = (
 )  # fmt: skip
 DECIDING = ("done", "failed.json")
 """The files whose content decides a trial's status; of the others the sizes do."""
+LOCK = ".lock"
 
 
 class Row(NamedTuple):
@@ -92,17 +99,27 @@ class Failure:
     """The traceback, for whoever mends it."""
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a disk took no more or may only be read, or a store is away: no fault of a trial."""
+    full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS)
+    return full or isinstance(error, StorageError)
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old one, or the new one whole."""
     if (far := remote(path)) is not None:
         far.write_bytes(data)
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # of a full disk it would hold the last of the room
+        raise
 
 
 def table_bytes(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> bytes:
@@ -131,12 +148,16 @@ class TrialFolder:
         self.path = results / name
 
     def status(self) -> Status:
-        """What the files say; ``done`` counts only when every file has the size it records."""
+        """What the files say.
+
+        ``done`` counts only when every file has the size it records, ``failed.json`` when it can
+        be read.
+        """
         if (seen := self._listed()) is not None:
             return seen.status()
         if (self.path / "done").is_file():
             return "done" if not self.damaged(sizes_only=True) else "partial"
-        if (self.path / "failed.json").is_file():
+        if self.failure() is not None:
             return "failed"
         return "partial" if self.path.is_dir() else "missing"
 
@@ -146,6 +167,23 @@ class TrialFolder:
         if far is None or far.listed is not None:
             return None
         return TrialFolder(snapshot(self.path).parent, self.name)
+
+    def cut_off_files(self) -> list[str]:
+        """Of a trial that ended and counts as partial all the same: the files to blame."""
+        if (self.path / "done").is_file():
+            return self.damaged(sizes_only=True)
+        unread = (self.path / "failed.json").is_file() and self.failure() is None
+        return ["failed.json"] if unread else []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Wait until no other process works on the trial, and keep others out meanwhile."""
+        if remote(self.path) is not None:  # the study's claim keeps others out
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path / LOCK):
+            yield
 
     def damaged(
         self, *, sizes_only: bool = False, names: Sequence[str] = RESULT_FILES
@@ -159,7 +197,7 @@ class TrialFolder:
         try:
             recorded = json.loads((self.path / "done").read_text())
             expected = {name: (entry["bytes"], entry["digest"]) for name, entry in recorded.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return ["done"]
         wrong = [name for name in names if name not in expected]
         for name in [name for name in names if name in expected]:
@@ -199,7 +237,10 @@ class TrialFolder:
             OSError: It does not exist.
             ValueError: It is not JSON.
         """
-        value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        try:
+            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except RecursionError:
+            value = None  # as deep as no file of a trial
         if not isinstance(value, dict):
             raise ValueError(f"{self.path / name} does not hold an object")
         return value
@@ -209,13 +250,17 @@ class TrialFolder:
 
         Raises:
             OSError: It does not exist.
-            pyarrow.ArrowException: It is not a whole Parquet file.
+            ValueError: It is not a whole Parquet file.
         """
         import pyarrow.parquet as pq
+        from pyarrow import ArrowException
 
-        # In this thread: a pool that still runs when the interpreter ends aborts the process.
-        file = pq.ParquetFile(io.BytesIO((self.path / name).read_bytes()), pre_buffer=False)
-        return file.read(use_threads=False)
+        data = io.BytesIO((self.path / name).read_bytes())
+        try:
+            # In this thread: a pool that still runs when the interpreter ends aborts the process.
+            return pq.ParquetFile(data, pre_buffer=False).read(use_threads=False)
+        except ArrowException as error:
+            raise ValueError(f"{name} is not a whole table: {error}") from None
 
     def finish(self) -> None:
         """Record every file's size and digest in ``done``; the trial counts from here on."""
@@ -244,7 +289,7 @@ class TrialFolder:
             return
         (self.path / "done").unlink(missing_ok=True)
         for file in self.path.iterdir():
-            if file.is_file() and file.name not in kept:
+            if file.is_file() and file.name not in kept | {LOCK}:
                 file.unlink()
 
 

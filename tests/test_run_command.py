@@ -84,6 +84,7 @@ def test_a_study_ends_with_table_report_and_runs(left_alone: Path) -> None:
     assert tracked(left_alone)[0] == runs
 
 
+@pytest.mark.fault
 def test_track_makes_a_lost_store_again(left_alone: Path, tmp_path: Path) -> None:
     before = tracked(left_alone)[0]
     (left_alone / "results" / "mlflow.db").unlink()
@@ -98,6 +99,7 @@ def test_track_makes_a_lost_store_again(left_alone: Path, tmp_path: Path) -> Non
     assert nothing.stderr.startswith("error: no trial of 'small' has files")
 
 
+@pytest.mark.fault
 def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle, through Ray; then the same command."""
     running = subprocess.Popen(
@@ -127,6 +129,7 @@ def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path)
     assert max(count for _, count in points) == 1
 
 
+@pytest.mark.fault
 def test_an_interrupted_study_says_so_and_continues(tmp_path: Path) -> None:
     running = subprocess.Popen(
         command(tmp_path, "--local", "tracking.enabled=false", "training.epochs=400"),
@@ -144,6 +147,7 @@ def test_an_interrupted_study_says_so_and_continues(tmp_path: Path) -> None:
     assert len(json.loads(plan.stdout)["cut_off"]) == 1
 
 
+@pytest.mark.fault
 def test_a_failing_trial_does_not_stop_the_study(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "from qbench.quantizers.contract import Quantizer\n"
@@ -168,6 +172,7 @@ def test_a_failing_trial_does_not_stop_the_study(tmp_path: Path) -> None:
     assert "broken" in (tmp_path / "reports" / "small" / "report.md").read_text()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

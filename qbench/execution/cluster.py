@@ -13,14 +13,16 @@ from ray import tune
 from ray._private.worker import global_worker
 from ray.tune.search import Searcher
 
+from qbench.errors import UsageError
 from qbench.execution.connection import connected
 from qbench.execution.environment import environment
 from qbench.execution.interrupts import interrupts
-from qbench.execution.jobs import Queue
+from qbench.execution.jobs import Queue, unwritable
+from qbench.execution.lost import LOST, watched
 from qbench.execution.worker import Worker
 from qbench.remote_path import StorageError
 from qbench.storage import remote
-from qbench.store import Failure
+from qbench.store import Failure, is_full
 from qbench.study.schema import Resources
 
 __all__ = ["run_on_ray"]
@@ -43,16 +45,26 @@ def run_on_ray(
         run: ``module:function`` of what trains a trial.
 
     Raises:
-        UsageError: See :func:`qbench.execution.connection.connected`.
+        UsageError: See :func:`qbench.execution.connection.connected`; or the trials' files cannot
+            be written any more.
         StorageError: The results are in an object store, and it is away.
         KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
     """
-    # raised between any two lines of Tune it would leave pieces, so it waits for a step's end
-    with connected(resources, address) as slots, interrupts(at_once=False) as interrupted:
-        messenger = _Messenger(queue, resources.retries, interrupted)
-        while len(queue):  # a second time only where a worker died at the very end
-            with _scratch(results) as scratch:
-                _fit(queue, scratch, slots, resources, run, messenger)
+    with (
+        watched() as lost,
+        connected(resources, address) as slots,
+        # raised between any two lines of Tune it would leave pieces, so it waits for a step's end
+        interrupts(at_once=False) as interrupted,
+    ):
+        messenger = _Messenger(queue, results, resources.retries, interrupted, lost)
+        try:
+            while len(queue):  # a second time only where a worker died at the very end
+                with _scratch(results) as scratch:
+                    _fit(queue, scratch, slots, resources, run, messenger)
+        except OSError as error:
+            if is_full(error):
+                raise unwritable(results, str(error)) from None
+            raise
 
 
 def _fit(
@@ -134,11 +146,20 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
     between two trials twice, and do not retry a trial that was handed to it (2.60).
     """
 
-    def __init__(self, queue: Queue, retries: int, interrupted: threading.Event) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        results: Path,
+        retries: int,
+        interrupted: threading.Event,
+        lost: threading.Event,
+    ) -> None:
         self._queue = queue
+        self._results = results
         self._retries = retries
         self._deaths: dict[str, int] = {}
         self._interrupted = interrupted
+        self._lost = lost
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -146,6 +167,8 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
     def on_step_begin(self, **info: Any) -> None:
         if self._interrupted.is_set():
             raise KeyboardInterrupt
+        if self._lost.is_set():
+            raise UsageError(LOST)
 
     def on_trial_start(self, *, trial: Any, **info: Any) -> None:
         self._queue.started(_name(trial))
@@ -154,6 +177,8 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
         self._queue.epoch(_name(trial), result["values"])
 
     def on_trial_complete(self, *, trial: Any, **info: Any) -> None:
+        if reason := trial.last_result["unwritable"]:
+            raise unwritable(self._results, reason)
         self._queue.ended(_name(trial))
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:

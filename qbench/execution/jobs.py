@@ -4,16 +4,17 @@ import importlib
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, cast
 
 from pydantic import TypeAdapter
 
-from qbench.remote_path import StorageError
-from qbench.store import Failure, Status, TrialFolder
+from qbench.errors import UsageError
+from qbench.store import Failure, Status, TrialFolder, is_full
 from qbench.study.trial import Trial
 from qbench.training.site import Site
 
-__all__ = ["Job", "Outcome", "Queue", "Values", "Watcher", "run_job"]
+__all__ = ["Job", "Outcome", "Queue", "Values", "Watcher", "run_job", "unwritable"]
 
 Values = dict[str, float | int]
 """What a trial says after an epoch."""
@@ -66,26 +67,40 @@ def run_job(job: Job, run: str) -> Generator[Values, None, None]:
     """Train a trial; nothing starts before the first value is asked for.
 
     What ``run`` raises is recorded, and so is a plug-in that exits: it ends its trial, not the
-    study. Only the user's stop gets through, and the exit of a worker that Ray or its machine
-    terminates: the trial goes on from its checkpoint.
+    study. Only the user's stop gets through, the exit of a worker that Ray or its machine
+    terminates (the trial goes on from its checkpoint), and a folder that takes no record. Where
+    another process trains the same trial, it is waited for, and what it finished is not repeated.
 
     Args:
         job: What to train, and where.
         run: ``module:function``, imported here; the function takes a trial and a site, writes the
             trial's files, and yields after each epoch.
+
+    Raises:
+        OSError: The trial's files cannot be written; see :func:`unwritable`.
     """
+    folder = TrialFolder(job.site.results, job.trial.name)
     try:
         module, _, function = run.partition(":")
         train = cast(_Train, getattr(importlib.import_module(module), function))
-        yield from train(job.trial, job.site)
-    except StorageError:
-        raise
+        with folder.locked():
+            if folder.status() != "done":
+                yield from train(job.trial, job.site)
     except (Exception, SystemExit) as error:
-        if hasattr(error, "ray_terminate_msg"):  # how Ray marks the exit of a worker
+        # Ray marks the exit of a worker so
+        if hasattr(error, "ray_terminate_msg") or is_full(error):
             raise
         message = f"{type(error).__name__}: {error}"
         failure = Failure("error", message, traceback.format_exc())
-        TrialFolder(job.site.results, job.trial.name).fail(failure)
+        folder.fail(failure)
+
+
+def unwritable(results: Path, reason: str) -> UsageError:
+    """What a user is told where the files of trials cannot be written any more."""
+    return UsageError(
+        f"the results folder '{results}' takes no more files ({reason}); make room, or let it be "
+        "written, and the same command continues"
+    )
 
 
 _Train = Callable[[Trial, Site], Generator[Values, None, None]]
@@ -165,10 +180,13 @@ class Queue:
     def _record(self, job: Job, failure: Failure | None) -> None:
         folder = TrialFolder(job.site.results, job.trial.name)
         status = folder.status()
+        if status != "failed" and failure is None:
+            failure = Failure("error", "the trial ended without a result")
         if status != "done" and failure is not None:
-            folder.fail(failure)
-        elif status not in ("done", "failed"):
-            folder.fail(Failure("error", "the trial ended without a result"))
+            try:
+                folder.fail(failure)
+            except OSError as error:
+                raise unwritable(job.site.results, str(error)) from None
         status = folder.status()
         self._names["done" if status == "done" else "failed"].append(job.trial.name)
         self._watcher.ended(job.trial.name, status)

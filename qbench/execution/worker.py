@@ -31,11 +31,15 @@ class Worker(Trainable):  # type: ignore[misc]
         """Train for about a second, at least an epoch; say what the last epoch said."""
         values: Values = {}
         until = time.monotonic() + SECONDS_PER_REPORT
-        for values in self._epochs:
-            if time.monotonic() >= until:
-                return {"values": values, "done": False}
+        unwritable = ""
+        try:
+            for values in self._epochs:
+                if time.monotonic() >= until:
+                    return {"values": values, "done": False}
+        except OSError as error:
+            unwritable = str(error)
         self._alarm.cancel()
-        return {"values": values, "done": True}
+        return {"values": values, "done": True, "unwritable": unwritable}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial in the same process."""

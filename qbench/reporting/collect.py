@@ -88,10 +88,10 @@ def read_trial(trial: Trial, results: Path) -> TrialResult:
             return TrialResult(trial, "missing", "not run", "it was not run")
         if status == "failed":
             return _failed(trial, folder)
-        if status == "partial" and not (folder.path / "done").is_file():
-            return TrialResult(trial, "unfinished", "not finished", "it was cut off, or still runs")
         whole = status == "done"  # of the right sizes; a report reads some of the files
-        wrong = folder.damaged(names=READ_FILES) if whole else folder.damaged(sizes_only=True)
+        wrong = folder.damaged(names=READ_FILES) if whole else folder.cut_off_files()
+        if not whole and not wrong:
+            return TrialResult(trial, "unfinished", "not finished", "it was cut off, or still runs")
         if wrong:
             listing = ", ".join(wrong)
             return _damaged(trial, f"{listing} not as recorded when the trial ended")
@@ -107,7 +107,7 @@ def _damaged(trial: Trial, message: str) -> TrialResult:
 def _failed(trial: Trial, folder: TrialFolder) -> TrialResult:
     failure = folder.failure()
     if failure is None:
-        return _damaged(trial, "failed.json cannot be read")
+        raise ValueError("failed.json is gone")
     return TrialResult(trial, "failed", str(failure.reason), str(failure.message))
 
 

@@ -101,7 +101,7 @@ def _audits(comparison: Comparison) -> Iterator[str]:
     found = [
         result.audit
         for result in comparison.trials.values()
-        if result.state == "done" and result.audit.get("coded_weights")
+        if result.state == "done" and _is_counted(result.audit)
     ]
     if not found:
         return
@@ -112,6 +112,12 @@ def _audits(comparison: Comparison) -> Iterator[str]:
         f"for; {_span(kept)} of a network's numbers stay float (layers left in float, batch norm, "
         f"biases), which are {_span(sizes)} of its bytes."
     )
+
+
+def _is_counted(audit: Mapping[str, Any]) -> bool:
+    counts = [audit.get(f"coded_{what}") for what in ("weights", "bytes")]
+    counts += [audit.get(f"float_{what}") for what in ("numbers", "bytes")]
+    return all(type(count) is int and count >= 0 for count in counts) and all(counts[:2])
 
 
 def _share(part: int, rest: int) -> float:

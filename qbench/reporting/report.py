@@ -81,7 +81,12 @@ def write_report(
         written += parts_written(folder, parts, formats, plan.study.study)
         written += frames_written(folder, frames, formats)
     tables = comparison_tables(comparison, Footnotes(plan.cells), TERMINAL_WIDTH)
-    report = Report(folder, render_terminal(tables), answer, tuple(sorted(written)))
+    damaged = {
+        name: f"damaged: {found.message}; delete its folder, and the next run makes it again"
+        for name, found in comparison.trials.items()
+        if found.state == "damaged"
+    }
+    report = Report(folder, render_terminal(tables), answer, tuple(sorted(written)), damaged)
     stamp.keep(report)
     return report
 

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Report:
     headline: str
     """The study's answer in one sentence, with its uncertainty."""
     files: tuple[Path, ...]
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Names of trials that had ended and whose files are not as they were, and which are not."""
 
 
 class Stamp:
@@ -65,10 +67,11 @@ class Stamp:
                 table_text=str(kept["table_text"]),
                 headline=str(kept["headline"]),
                 files=tuple(self._folder / name for name in kept["files"]),
+                damaged=dict(kept["damaged"]),
             )
             sizes = [path.stat().st_size for path in report.files]
             same = kept["of"] == self._digest and sizes == list(kept["files"].values())
-        except (OSError, TypeError, KeyError, AttributeError):
+        except (OSError, TypeError, ValueError, KeyError, AttributeError):
             return None
         return report if same else None
 
@@ -88,6 +91,7 @@ class Stamp:
         kept = {
             "table_text": report.table_text,
             "headline": report.headline,
+            "damaged": report.damaged,
             "of": self._digest,
             "folder": str(self._folder),
             "files": files,

@@ -25,7 +25,8 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)  # read by mlflow when it is imported, so before that
 logging.getLogger("alembic").setLevel(logging.WARNING)
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # the tracker tells it once
+for _name in ("urllib3.connectionpool", "mlflow.store.db.utils"):  # the tracker tells it once
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 from mlflow import MlflowClient  # noqa: E402
 from mlflow.entities import (  # noqa: E402

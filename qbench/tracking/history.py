@@ -55,7 +55,7 @@ def read_history(folder: TrialFolder) -> History:
     """Read the metrics of a trial, whether it is finished or not.
 
     Raises:
-        pyarrow.ArrowException: A file is damaged.
+        ValueError: A file is damaged.
     """
     phases = [PhaseRow(**row) for row in _rows(folder, "seconds.parquet")]
     rows = [Row(**row) for row in _rows(folder, "history.parquet")]

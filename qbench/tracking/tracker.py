@@ -31,6 +31,7 @@ __all__ = ["Tracker"]
 PAUSE_SECONDS = 30.0  # between attempts, while a store refuses everything
 STUDY = "study"
 NOTE = "mlflow.note.content"
+AUTOFLUSH = "Query-invoked autoflush"  # sqlalchemy's hint, in a line before the reason
 log = logging.getLogger(__name__)
 
 
@@ -215,8 +216,10 @@ class Tracker:
                 return
 
     def _warn(self, what: str, error: Exception) -> None:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = lines[0].replace(self._store.uri, mask(self._store.uri))[:200]
+        lines = [line for line in str(error).strip().splitlines() if AUTOFLUSH not in line]
+        reason = (lines or [type(error).__name__])[0].replace(
+            self._store.uri, mask(self._store.uri)
+        )[:200]
         level = logging.DEBUG if self._warned else logging.WARNING
         log.log(level, "MLflow did not take %s (%s); it is tried again later", what, reason)
         self._warned = True

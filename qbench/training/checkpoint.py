@@ -4,12 +4,12 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from qbench.storage import remote
 from qbench.store import LayerRow, PhaseRow, PointRow, Row, TrialFolder
 
 __all__ = ["State", "load_checkpoint", "save_checkpoint"]
@@ -95,13 +95,16 @@ def load_checkpoint(
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        # outside of what is excused below: a store that is away has not lost the checkpoint
-        source = path if remote(path) is None else io.BytesIO(path.read_bytes())
+        data = io.BytesIO(path.read_bytes())
     except FileNotFoundError:
         return None
     try:
-        whole = torch.load(source, weights_only=True, map_location="cpu")
-    except Exception:  # torch raises many kinds for a cut-off file; such a file is not continued
+        with ZipFile(data) as archive:
+            if archive.testzip() is not None:  # torch compares no checksum
+                return None
+        data.seek(0)
+        whole = torch.load(data, weights_only=True, map_location="cpu")
+    except Exception:  # many kinds are raised for a cut-off file; such a file is not continued
         return None
     return whole if isinstance(whole, dict) else None
 

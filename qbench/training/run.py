@@ -7,8 +7,7 @@ import torch
 
 from qbench.diagnostics.precision import products_in
 from qbench.registry import load_plugin
-from qbench.remote_path import StorageError
-from qbench.store import Failure, TrialFolder
+from qbench.store import Failure, TrialFolder, is_full
 from qbench.study.trial import Trial
 from qbench.training.environment import peak_memory, reset_peak_memory
 from qbench.training.loop import DivergedError, train
@@ -31,6 +30,9 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
 
     Yields:
         After each epoch ``{"epoch": …, "epochs": …}`` with the epoch's values by name.
+
+    Raises:
+        OSError: The trial's files cannot be written.
     """
     folder = TrialFolder(site.results, trial.name)
     (folder.path / "failed.json").unlink(missing_ok=True)
@@ -45,9 +47,9 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
                 epoch = rows[-1].epoch if rows else 0
                 yield {"epoch": epoch, "epochs": trial.training.epochs} | values
         folder.finish()
-    except StorageError:
-        raise
     except Exception as error:  # whatever a plug-in raises: the study goes on, the reason is kept
+        if is_full(error):
+            raise
         folder.fail(_explain(error, site.device))
 
 

@@ -38,6 +38,9 @@ __all__ = [
 ]
 
 
+DEPLOYED = "deployed.safetensors"
+
+
 class StartError(Exception):
     """The weights to start from are not there."""
 
@@ -124,7 +127,9 @@ def _load_start(trial: Trial, site: Site, model: nn.Module) -> None:
         folder = TrialFolder(site.results, trial.needs)
         if folder.status() != "done":
             raise StartError(f"it starts from {trial.needs}, which has no result")
-        path = folder.path / "deployed.safetensors"  # of a float network, its state
+        if folder.damaged(names=[DEPLOYED]):
+            raise StartError(f"it starts from {trial.needs}, whose {DEPLOYED} is not as recorded")
+        path = folder.path / DEPLOYED  # of a float network, its state
     if path is not None:
         with local_copy(path) as file:
             _load_weights(file, model, str(path))

@@ -92,6 +92,7 @@ DAMAGES = (
 )  # fmt: skip
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_cache_is_rebuilt(tmp_path, reads, damage):
     folder = prepare(DATA, tmp_path, tmp_path / "cache")
@@ -104,6 +105,7 @@ def test_a_damaged_cache_is_rebuilt(tmp_path, reads, damage):
     assert len(reads) == 2  # and it is whole again
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("damage", [truncate, delete_labels, cut_meta, change_a_fact])
 def test_a_worker_refuses_what_is_not_as_recorded(tmp_path, damage):
     folder = prepare(DATA, tmp_path, tmp_path / "cache")
@@ -112,6 +114,7 @@ def test_a_worker_refuses_what_is_not_as_recorded(tmp_path, damage):
         open_images(folder)
 
 
+@pytest.mark.fault
 def test_what_a_killed_process_left_is_cleared(tmp_path):
     folder = prepare(DATA, tmp_path, tmp_path / "cache")
     left = folder.with_name(f".{folder.name}.partial")

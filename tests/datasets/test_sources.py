@@ -111,6 +111,7 @@ def test_a_missing_set_is_one_sentence(tmp_path, name, kind, file):
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("name", "kind", "file"), FILES)
 def test_a_missing_file_is_named(cifar_root, mnist_root, name, kind, file, open_set):
     (cifar_root / name / file).unlink()
@@ -118,6 +119,7 @@ def test_a_missing_file_is_named(cifar_root, mnist_root, name, kind, file, open_
         open_set(name, cifar_root)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(("name", "kind", "file"), FILES)
 def test_a_damaged_file_is_named(cifar_root, mnist_root, name, kind, file, open_set):
     path = cifar_root / name / file

@@ -100,12 +100,14 @@ def test_workers_are_reused(run: Run) -> None:
     assert len(run.starts) == 13
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("title", ["dies once", "terminated once"])
 def test_a_job_whose_worker_died_continues(run: Run, title: str) -> None:
     said = [values for name, values in run.diary.epochs if name == run.names[title]]
     assert said[-1] == {"epoch": 1, "epochs": 2, "first": 1}
 
 
+@pytest.mark.fault
 def test_a_job_whose_worker_always_dies_is_recorded_with_its_last_words(run: Run) -> None:
     failure = TrialFolder(run.results, run.names["dies"]).failure()
     assert failure is not None
@@ -114,6 +116,7 @@ def test_a_job_whose_worker_always_dies_is_recorded_with_its_last_words(run: Run
     assert "last words" in failure.details
 
 
+@pytest.mark.fault
 def test_a_job_that_hangs_is_ended_and_not_tried_again(run: Run) -> None:
     failure = TrialFolder(run.results, run.names["hangs"]).failure()
     assert failure is not None
@@ -201,6 +204,7 @@ def descendants(pid: int) -> list[int]:
     return [d for child in map(int, children) for d in (child, *descendants(child))]
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ctrl_c_stops_everything_quietly(tmp_path: Path) -> None:
     process = subprocess.Popen(

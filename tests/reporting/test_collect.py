@@ -53,6 +53,7 @@ def test_a_network_of_more_bits_than_it_claims_is_refused(tmp_path: Path) -> Non
     assert not found.final  # none of its numbers reaches a table
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "file", ["history.parquet", "layers.parquet", "seconds.parquet", "environment.json", "done"]
 )
@@ -65,6 +66,7 @@ def test_other_bytes_of_the_same_size_are_noticed(tmp_path: Path, file: str) -> 
     assert file in found.message
 
 
+@pytest.mark.fault
 def test_a_truncated_file_is_damaged_and_named(tmp_path: Path) -> None:
     folder = write_trial(tmp_path, TRIAL, 0.9)
     (folder.path / "history.parquet").write_bytes(b"PAR1")
@@ -96,6 +98,7 @@ def test_a_history_without_the_result(tmp_path: Path, rows: list[Row], words: st
     assert (found.state, words in found.message) == ("damaged", True)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"reason": "error"})])
 def test_an_unreadable_failure_is_damaged(tmp_path: Path, text: str) -> None:
     folder = TrialFolder(tmp_path, TRIAL.name)

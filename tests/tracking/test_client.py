@@ -20,6 +20,7 @@ def _open(uri, results, barrier, answers):
         answers.put(repr(error))
 
 
+@pytest.mark.fault
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="needs processes by fork"
 )
@@ -41,6 +42,7 @@ def test_processes_open_a_fresh_database_at_once(tmp_path):
     assert isinstance(told[0], tuple), told
 
 
+@pytest.mark.fault
 def test_file_that_is_no_database_is_one_sentence(tmp_path):
     (tmp_path / "mlflow.db").write_text("no database, but text that is long enough to be read")
     with pytest.raises(UsageError, match="file is not a database"):

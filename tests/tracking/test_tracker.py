@@ -97,6 +97,7 @@ def test_second_tracker_doubles_nothing(results, open_tracker, view):
     assert view.points(parent, "trials_done") == [(0, 1.0)]
 
 
+@pytest.mark.fault
 def test_points_are_logged_once_although_the_driver_was_killed(results, open_tracker, view):
     trial = make_trial()
     first = open_tracker(trial)
@@ -191,6 +192,7 @@ def test_interrupted_trial_is_killed_and_continued_in_the_same_run(results, open
     assert view.count(view.run()) == logged_points(5)
 
 
+@pytest.mark.fault
 def test_run_of_a_driver_that_died_does_not_stay_running(results, open_tracker, view):
     trial = make_trial()
     tracker = open_tracker(trial)

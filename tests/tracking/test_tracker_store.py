@@ -47,6 +47,7 @@ def test_sync_of_unchanged_files_logs_nothing(results, open_tracker, monkeypatch
     assert tracker.pending == ()
 
 
+@pytest.mark.fault
 def test_study_goes_on_when_the_store_fails_and_catches_up(
     results, open_tracker, view, monkeypatch, caplog
 ):
@@ -74,6 +75,7 @@ def test_study_goes_on_when_the_store_fails_and_catches_up(
     assert {run.info.status for run in view.runs()} == {"FINISHED"}
 
 
+@pytest.mark.fault
 def test_a_store_that_fails_is_not_asked_for_a_while(results, open_tracker, monkeypatch):
     trial = make_trial()
     finish(results, trial)
@@ -94,6 +96,7 @@ def test_a_store_that_fails_is_not_asked_for_a_while(results, open_tracker, monk
     assert calls == [0.0, 31.0]
 
 
+@pytest.mark.fault
 def test_damaged_file_of_one_trial_does_not_keep_others_out(results, open_tracker, view):
     damaged, good = make_trial(seed=0), make_trial(seed=1)
     for trial in (damaged, good):
@@ -105,6 +108,7 @@ def test_damaged_file_of_one_trial_does_not_keep_others_out(results, open_tracke
     assert view.run().info.status == "FINISHED"
 
 
+@pytest.mark.fault
 def test_lost_store_is_made_again_from_the_files(results, open_tracker, view, migrated):
     trials = [make_trial(seed=seed) for seed in range(2)]
     for trial in trials:
@@ -151,6 +155,7 @@ def test_deleted_experiment_comes_back(results, open_tracker, view):
     assert view.count(view.run()) == logged_points(5)
 
 
+@pytest.mark.fault
 def test_moved_results_are_refused_with_what_to_do(results, open_tracker):
     open_tracker(make_trial())
     moved = results.with_name("moved")

@@ -71,6 +71,7 @@ def is_peer(pid: int) -> bool:
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
+@pytest.mark.fault
 @on_linux
 def test_a_trial_whose_other_process_dies_fails_and_says_so(
     site: Site, make_trial: MakeTrial
@@ -98,6 +99,7 @@ for _ in run_trial(job.trial, job.site):
 """
 
 
+@pytest.mark.fault
 @on_linux
 def test_the_other_processes_of_a_killed_trial_end(site: Site, make_trial: MakeTrial) -> None:
     job = Job(of_epochs(make_trial(), 1000), replace(site, processes=2))

@@ -95,6 +95,7 @@ def test_a_worker_that_ran_other_trials_writes_the_same(
     assert files(finish(trial, other)) == first
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("epochs", [0, 1, 2, 3])
 def test_a_trial_that_is_cut_off_continues_bit_for_bit(
     site: Site, make_trial: MakeTrial, tmp_path: Path, epochs: int
@@ -112,6 +113,7 @@ def test_a_trial_that_is_cut_off_continues_bit_for_bit(
     assert history(folder)
 
 
+@pytest.mark.fault
 def test_a_trial_continues_inside_an_epoch(
     site: Site, make_trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_checkpoint_keeps_of_an_epochs_last_steps_only_what_is_still_needed(
     assert {name.split("/")[0] for name in kept} == {"flip_rate"}
 
 
+@pytest.mark.fault
 def test_a_checkpoint_of_other_code_or_a_cut_off_one_is_not_continued(
     site: Site, make_trial: MakeTrial, tmp_path: Path
 ) -> None:
@@ -204,6 +207,7 @@ def test_every_quantizer_starts_from_the_same_network(site: Site, make_trial: Ma
         assert torch.equal(networks[1][name], value)
 
 
+@pytest.mark.fault
 def test_a_trial_that_diverges_is_recorded(site: Site, make_trial: MakeTrial) -> None:
     recipe = make_trial().training.model_copy(update={"optimizer": Optimizer(learning_rate=1e30)})
     folder = finish(make_trial(training=recipe), site)
@@ -212,6 +216,7 @@ def test_a_trial_that_diverges_is_recorded(site: Site, make_trial: MakeTrial) ->
     assert "epoch" in folder.failure().message
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("raised", "reason"),
     [
