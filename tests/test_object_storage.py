@@ -205,6 +205,16 @@ def test_a_killed_run_continues_as_one_left_alone(done: RemotePath, study: Path)
     assert not (killed / ".small.lock").is_file()
 
 
+def test_a_trial_is_cleared_done_first(server: Server) -> None:
+    trial = TrialFolder(cast(Path, folder("s3://bucket/cleared")), "trial")
+    for name in ("audit.json", "done", "trial.json"):
+        trial.write(name, b"{}")
+    trial.clear(keep=["trial.json"])
+    assert list(cast(RemotePath, trial.path).files()) == ["trial.json"]
+    trial.clear()
+    assert trial.status() == "missing"  # a bucket has no empty folders
+
+
 def test_two_runs_at_once_are_one(done: RemotePath) -> None:
     with claimed(done / ".small.lock", "small"):
         second = call("run", "small.yaml", "--local", "--fresh", "--results", str(done))
