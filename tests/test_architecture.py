@@ -19,7 +19,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "study": {"registry", "errors"},
     "remote_path": {"errors"},
     "storage": {"errors", "remote_path"},
-    "store": {"study", "storage"},
+    "store": {"study", "storage", "remote_path"},
     "quantizers": {"registry", "errors"},
     "models": {"quantizers", "registry", "errors", "study"},
     "datasets": {"registry", "errors", "study", "models"},
