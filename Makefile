@@ -36,7 +36,7 @@ report: .venv/installed  ## Write the quick study's report again.
 
 constraints: .venv/installed  ## Resolve the pins of all dependencies again.
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --extra test \
-	  --extra torchao --extra brevitas --extra server pyproject.toml --output-file constraints.txt
+	  --extra torchao --extra brevitas --extra server --extra storage pyproject.toml --output-file constraints.txt
 
 clean:  ## Remove the environment and the caches; results stay.
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from qbench.errors import UsageError
+from qbench.storage import results_folder
 from qbench.study.expand import expand
 from qbench.study.load import load_study
 from qbench.study.plan import Plan
@@ -24,8 +25,8 @@ WRONG, INTERRUPTED = 2, 130
 def with_overrides(function: Callable[..., Any], *, required: bool = True) -> Callable[..., Any]:
     """Decorator: a study file, ``key=value`` overrides and ``--results``."""
     function = click.option(
-        "--results", type=click.Path(path_type=Path), default="results", show_default=True,
-        help="The folder of all result files.",
+        "--results", metavar="FOLDER", default="results", show_default=True,
+        help="The folder of all result files, such as s3://bucket/folder.",
     )(function)  # fmt: skip
     function = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(function)
     study = click.argument("study", type=click.Path(path_type=Path), required=required)
@@ -33,12 +34,17 @@ def with_overrides(function: Callable[..., Any], *, required: bool = True) -> Ca
 
 
 def answered(function: Callable[..., int]) -> Callable[..., None]:
-    """Decorator: the return value is the exit code; a mistake is one sentence and exit code 2."""
+    """Decorator: the return value is the exit code; a mistake is one sentence and exit code 2.
+
+    The function is given its ``results`` as the path that the text stands for.
+    """
 
     @wraps(function)
     def wrapped(**arguments: Any) -> None:
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         try:
+            if "results" in arguments:
+                arguments["results"] = results_folder(arguments["results"])
             code = function(**arguments)
         except UsageError as error:
             click.echo(f"error: {error}", err=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from qbench.storage import snapshot
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.schema import DiagnosticEntry
@@ -36,7 +37,9 @@ def estimate_costs(plan: Plan, results: Path, done: tuple[str, ...]) -> Mapping[
     """
     trials = plan.trials()
     known: defaultdict[Key, list[float]] = defaultdict(list)
-    for name in done[:READ_AT_MOST]:
+    read = done[:READ_AT_MOST]
+    results = snapshot(results, ["done", "seconds.parquet"], read) if read else results
+    for name in read:
         trial = trials[name]
         for what, seconds in _spent(trial, TrialFolder(results, name)):
             for kin in _kinship(trial):

@@ -41,8 +41,8 @@ the network cannot be written, 3 the file was written and computes something els
 )  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), help="The file; in exports/ by default.")
 @click.option(
-    "--results", type=click.Path(path_type=Path), default="results", show_default=True,
-    help="The folder of all result files.",
+    "--results", metavar="FOLDER", default="results", show_default=True,
+    help="The folder of all result files, such as s3://bucket/folder.",
 )  # fmt: skip
 @click.option("--plugin", "plugins", multiple=True, help="A module or file that its study names.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")

@@ -18,6 +18,7 @@ from qbench.deployment.packing import bits_for, packed_bytes
 from qbench.errors import UsageError, unknown
 from qbench.models.build import build_model
 from qbench.registry import datasets
+from qbench.storage import results_folder, snapshot
 from qbench.store import TrialFolder
 from qbench.study.fingerprint import fingerprint
 from qbench.study.trial import Trial
@@ -72,10 +73,13 @@ def find_trial(results: Path, wanted: str) -> TrialFolder:
     Raises:
         UsageError: There is no such trial, or several, or it is not done.
     """
-    if (Path(wanted) / "trial.json").is_file():
-        path = Path(wanted).resolve()
+    path = results_folder(wanted)
+    if (path / "trial.json").is_file():
+        path = path.resolve()
         results, wanted = path.parent, path.name
-    names = sorted(file.parent.name for file in results.glob("*/trial.json"))
+    seen = snapshot(results)
+    folders = list(seen.iterdir()) if seen.is_dir() else []
+    names = sorted(folder.name for folder in folders if (folder / "trial.json").is_file())
     found = [wanted] if wanted in names else [name for name in names if wanted in name]
     if not found:
         raise UsageError(unknown(f"trial in {results}", wanted, names))

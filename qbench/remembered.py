@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qbench.store import Status, TrialFolder, write_atomic
+from qbench.storage import snapshot
+from qbench.store import DECIDING, Status, TrialFolder, write_atomic
 from qbench.study.expand import expand
 from qbench.study.plan import Plan
 from qbench.study.schema import Study
@@ -68,7 +69,8 @@ class Remembered:
             return []
         more = [f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else []
         lines = [f"  edited since the last run: {'; '.join(changes[:SHOWN] + more)}"]
-        done = {name for name in trials if TrialFolder(self._results, name).status() == "done"}
+        results = snapshot(self._results, DECIDING)
+        done = {name for name in trials if TrialFolder(results, name).status() == "done"}
         if done:
             left = len(done & set(_trials(plan)))
             lines.append(

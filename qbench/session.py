@@ -11,6 +11,7 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from qbench.claim import claimed
 from qbench.console import Progressing
 from qbench.errors import UsageError
 from qbench.execution.execute import check, execute
@@ -20,7 +21,8 @@ from qbench.provenance import provenance
 from qbench.remembered import Remembered
 from qbench.result import Result
 from qbench.standing import Standing
-from qbench.store import Status, TrialFolder
+from qbench.storage import remote, snapshot
+from qbench.store import DECIDING, Status, TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.address import check_reachable, default_uri
@@ -83,7 +85,8 @@ class Session:
 
     def statuses(self) -> dict[str, Status]:
         """What the files say of each trial of the plan."""
-        return {name: TrialFolder(self.results, name).status() for name in self.plan.trials()}
+        results = snapshot(self.results, DECIDING)
+        return {name: TrialFolder(results, name).status() for name in self.plan.trials()}
 
     @property
     def _processes(self) -> int:
@@ -104,6 +107,11 @@ class Session:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        if (file := remote(self._remembered.path("lock"))) is not None:
+            with claimed(file, self.plan.study.study):
+                self._remembered.keep_study(self.plan)
+                yield
+            return
         probe = self.results / f".writable-{os.getpid()}"
         try:
             self.results.mkdir(parents=True, exist_ok=True)
@@ -230,9 +238,7 @@ class Session:
         )
         statuses = self.statuses()
         failed = {
-            name: _reason(TrialFolder(self.results, name))
-            for name, status in statuses.items()
-            if status == "failed"
+            n: _reason(TrialFolder(self.results, n)) for n, s in statuses.items() if s == "failed"
         }
         counts = {status: list(statuses.values()).count(status) for status in ("done", "failed")}
         counts["done"] -= sum(statuses[name] == "done" for name in report.damaged)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qbench.store import TrialFolder
+from qbench.storage import snapshot
+from qbench.store import DECIDING, TrialFolder
 from qbench.study.fingerprint import fingerprint
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
@@ -42,6 +43,7 @@ def look(plan: Plan, results: Path, *, retry_failed: bool = False, fresh: bool =
     groups: dict[str, list[str]] = {
         name: [] for name in ("done", "failed", "cut_off", "other_code")
     }
+    results = snapshot(results, [*DECIDING, "trial.json"])
     present = {entry.name for entry in results.iterdir()} if results.is_dir() else set()
     to_run, damaged = [], {}
     for name, trial in plan.trials().items():

@@ -30,13 +30,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from filelock import FileLock
 
+from qbench.remote_path import StorageError
+from qbench.storage import remote, snapshot
 from qbench.study.trial import PROTOCOL, Trial
 
 if TYPE_CHECKING:
     import pyarrow
 
 __all__ = [
-    "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder", "is_full",
+    "DECIDING", "Failure", "LayerRow", "PhaseRow", "PointRow", "Row", "Status", "TrialFolder",
+    "is_full",
     "table_bytes", "write_atomic",
 ]  # fmt: skip
 
@@ -45,6 +48,8 @@ RESULT_FILES = (
     "trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors",
     "audit.json", "seconds.parquet", "environment.json",
 )  # fmt: skip
+DECIDING = ("done", "failed.json")
+"""The files whose content decides a trial's status; of the others the sizes do."""
 LOCK = ".lock"
 
 
@@ -95,12 +100,16 @@ class Failure:
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a disk took no more, or may only be read: no fault of a trial."""
-    return isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS)
+    """Whether a disk took no more or may only be read, or a store is away: no fault of a trial."""
+    full = isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT, EROFS)
+    return full or isinstance(error, StorageError)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old one, or the new one whole."""
+    if (far := remote(path)) is not None:
+        far.write_bytes(data)
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -136,7 +145,7 @@ class TrialFolder:
     def __init__(self, results: Path, name: str) -> None:
         """Point at ``results/name``; nothing is created until something is written."""
         self.name = name
-        self.path = Path(results) / name
+        self.path = results / name
 
     def status(self) -> Status:
         """What the files say.
@@ -144,11 +153,20 @@ class TrialFolder:
         ``done`` counts only when every file has the size it records, ``failed.json`` when it can
         be read.
         """
+        if (seen := self._listed()) is not None:
+            return seen.status()
         if (self.path / "done").is_file():
             return "done" if not self.damaged(sizes_only=True) else "partial"
         if self.failure() is not None:
             return "failed"
         return "partial" if self.path.is_dir() else "missing"
+
+    def _listed(self) -> "TrialFolder | None":
+        """Of a remote store the folder as it is now, for many questions; once."""
+        far = remote(self.path)
+        if far is None or far.listed is not None:
+            return None
+        return TrialFolder(snapshot(self.path).parent, self.name)
 
     def cut_off_files(self) -> list[str]:
         """Of a trial that ended and counts as partial all the same: the files to blame."""
@@ -160,6 +178,9 @@ class TrialFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Wait until no other process works on the trial, and keep others out meanwhile."""
+        if remote(self.path) is not None:  # the study's claim keeps others out
+            yield
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path / LOCK):
             yield

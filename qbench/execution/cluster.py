@@ -20,11 +20,14 @@ from qbench.execution.interrupts import interrupts
 from qbench.execution.jobs import Queue, unwritable
 from qbench.execution.lost import LOST, watched
 from qbench.execution.worker import Worker
+from qbench.remote_path import StorageError
+from qbench.storage import remote
 from qbench.store import Failure, is_full
 from qbench.study.schema import Resources
 
 __all__ = ["run_on_ray"]
 
+_AWAY = re.compile(rf"^{StorageError.__module__}\.{StorageError.__name__}: (.*)$", re.M)
 _CHARACTERS_OF_LOG = 4000  # the end of what a dead worker wrote
 
 
@@ -35,7 +38,8 @@ def run_on_ray(
 
     Args:
         queue: The jobs.
-        results: A folder that every node sees; Ray's own files lie in its ``.ray`` meanwhile.
+        results: A folder that every node sees; Ray's own files lie in its ``.ray`` meanwhile, or
+            in a temporary folder of this machine: the driver alone writes them.
         resources: What each trial asks for.
         address: The cluster; ``None`` starts Ray on this machine.
         run: ``module:function`` of what trains a trial.
@@ -43,6 +47,7 @@ def run_on_ray(
     Raises:
         UsageError: See :func:`qbench.execution.connection.connected`; or the trials' files cannot
             be written any more.
+        StorageError: The results are in an object store, and it is away.
         KeyboardInterrupt: The user stopped; workers and a Ray that was started here are stopped.
     """
     with (
@@ -71,7 +76,10 @@ def _fit(
     messenger: "_Messenger",
 ) -> None:
     request = {"cpu": resources.cpus, "gpu": resources.gpus}
-    with environment(TUNE_MAX_PENDING_TRIALS_PG=str(slots)):  # by default 1: slow to start
+    with (
+        _storage_errors(),
+        environment(TUNE_MAX_PENDING_TRIALS_PG=str(slots)),
+    ):  # by default 1: slow to start
         tune.Tuner(
             tune.with_resources(Worker, request),
             tune_config=tune.TuneConfig(
@@ -88,6 +96,17 @@ def _fit(
                 verbose=0,
             ),
         ).fit()
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Raise them as they are; Tune makes of what a callback raises an error of its own, as text."""
+    try:
+        yield
+    except tune.TuneError as error:
+        if away := _AWAY.findall(str(error)):
+            raise StorageError(away[-1]) from None
+        raise
 
 
 def _name(trial: Any) -> str:
@@ -168,6 +187,8 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
             self._queue.ended(_name(trial))
 
     def on_trial_error(self, *, trial: Any, **info: Any) -> None:
+        if away := _AWAY.findall(_details(trial)):  # no fault of the trial, and the same for all
+            raise StorageError(away[-1])
         deaths = self._deaths[_name(trial)] = self._deaths.get(_name(trial), 0) + 1
         if self._queue.has_failed(_name(trial)):  # it ran too long, and said so
             self._queue.ended(_name(trial))
@@ -177,9 +198,13 @@ class _Messenger(tune.Callback):  # type: ignore[misc]
             self._queue.give_back(_name(trial))
 
 
+def _details(trial: Any) -> str:
+    return Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+
+
 def _failure(trial: Any, deaths: int) -> Failure:
     """Why a worker died, from what Ray and the worker wrote about it."""
-    details = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    details = _details(trial)
     exits = re.findall(r"Worker exit detail: (.*?)\.?(?: Some common causes|$)", details, re.M)
     reason = exits[-1] if exits else (details.strip().splitlines() or [""])[-1]
     message = f"its worker died {deaths} times; the last time: {reason}"
@@ -195,6 +220,10 @@ def _failure(trial: Any, deaths: int) -> Failure:
 @contextmanager
 def _scratch(results: Path) -> Iterator[Path]:
     """A folder for Ray's files, gone afterwards."""
+    if remote(results) is not None:
+        with tempfile.TemporaryDirectory(prefix="qbench-ray-") as name:
+            yield Path(name)
+        return
     parent = Path(results).absolute() / ".ray"
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent))

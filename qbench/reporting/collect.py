@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qbench.storage import in_parallel, remembering, snapshot
 from qbench.store import TrialFolder
 from qbench.study.trial import Trial
 
@@ -73,7 +74,9 @@ class TrialResult:
 
 def collect(trials: Iterable[Trial], results: Path) -> dict[str, TrialResult]:
     """Read what is there of every trial, by its name."""
-    return {trial.name: read_trial(trial, results) for trial in trials}
+    seen = snapshot(results)
+    found = in_parallel(seen, lambda trial: read_trial(trial, remembering(seen)), trials)
+    return {result.trial.name: result for result in found}
 
 
 def median(rounds: Sequence[TrialResult]) -> TrialResult:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import qbench
+from qbench.errors import UsageError
+from qbench.storage import remote, snapshot
 from qbench.store import write_atomic
 from qbench.study.plan import Plan
 
@@ -48,11 +50,12 @@ class Stamp:
         """
         self._file = results / f".{plan.study.study}.report.json"
         self._folder = folder.resolve()
+        seen = snapshot(results)
         parts = [plan.study.model_dump_json(), repr(plan.excluded), json.dumps(told, default=str)]
         parts += [f"{name} {version(name)}" for name in LIBRARIES]
         parts += [f"{c.label} {c.ablation} {c.round} {c.trial.name}" for c in plan.cells]
         parts += [f"{one.label} {one.round} {one.number}" for one in plan.attempts]
-        parts += [line for name in plan.trials() for line in (name, *_listing(results / name))]
+        parts += [line for name in plan.trials() for line in (name, *_listing(seen / name))]
         code = Path(qbench.__file__).parent
         self._digest = _digest([*parts, *(path.read_text() for path in sorted(code.rglob("*.py")))])
 
@@ -95,7 +98,7 @@ class Stamp:
             "files": files,
             "figures": figures,
         }
-        with suppress(OSError):
+        with suppress(OSError, UsageError):
             write_atomic(self._file, json.dumps(kept).encode())
 
     def _kept(self) -> dict[str, Any]:
@@ -108,6 +111,8 @@ class Stamp:
 
 
 def _listing(folder: Path) -> Iterable[str]:
+    if (far := remote(folder)) is not None:
+        return sorted(f"{name} {stat.version}" for name, stat in far.files().items())
     try:
         with os.scandir(folder) as entries:
             facts = [(entry.name, entry.stat()) for entry in entries]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qbench.reporting.collect import TrialResult
+from qbench.storage import remembering
 from qbench.store import TrialFolder
 
 __all__ = ["LAYER_MEASURES", "Traces"]
@@ -56,7 +57,7 @@ class Traces:
         self, result: TrialResult, file: str, names: Sequence[str], values: tuple[str, ...]
     ) -> pd.DataFrame:
         columns = ["epoch", "layer", "name", *values]
-        folder = TrialFolder(self.results, result.trial.name)
+        folder = TrialFolder(remembering(self.results), result.trial.name)
         try:
             if folder.damaged(names=[file]):
                 raise ValueError(f"{file} is not as recorded")

@@ -10,9 +10,11 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from qbench.errors import UsageError, unknown
+from qbench.storage import remote
 
 __all__ = [
-    "check_reachable", "default_uri", "mask", "mask_all", "sqlite_file", "ui_address", "ui_command",
+    "check_reachable", "default_uri", "mask", "mask_all", "own_folder", "sqlite_file",
+    "ui_address", "ui_command",
 ]  # fmt: skip
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -22,8 +24,29 @@ PROBE_SECONDS = 1.5  # a server that is there accepts a connection long before
 
 
 def default_uri(results: Path) -> str:
-    """The SQLite file beside the results."""
+    """The SQLite file beside the results.
+
+    Raises:
+        UsageError: They are in an object store, where there can be none.
+    """
+    if remote(results) is not None:
+        raise UsageError(
+            f"the results are in '{results}', where MLflow's SQLite file cannot lie; set "
+            f"tracking.uri to a server's address or to sqlite:///{Path('mlflow.db').resolve()}, or "
+            "set tracking.enabled=false"
+        )
     return f"sqlite:///{Path(results).resolve() / 'mlflow.db'}"
+
+
+def own_folder(uri: str, results: Path) -> Path:
+    """Where MLflow's own files go: to the results, or where these are remote beside the database.
+
+    Without a database's file the folder is ``results`` here.
+    """
+    if remote(results) is None:
+        return Path(results).resolve()
+    file = sqlite_file(uri)
+    return file.parent if file is not None else Path("results").resolve()
 
 
 def sqlite_file(uri: str) -> Path | None:

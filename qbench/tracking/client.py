@@ -67,7 +67,7 @@ class Store:
 
         Args:
             uri: An absolute tracking URI.
-            results: The result store, in which the lock lies where the database is no file.
+            results: The local folder of the lock, where the database is no file.
 
         Raises:
             UsageError: The store cannot be used.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
 
+from qbench.storage import local_copy
 from qbench.tracking.client import data_digest
 from qbench.tracking.history import Point
 
@@ -77,7 +78,8 @@ class LoggedModels:
             client.set_logged_model_tags(model.model_id, tags)
         if model.status != LoggedModelStatus.READY:  # new, or cut off before
             if upload:
-                client.log_model_artifact(model.model_id, str(file))
+                with local_copy(file) as copy:
+                    client.log_model_artifact(model.model_id, str(copy))
             model = client.finalize_logged_model(model.model_id, "READY")
         self._known[run_id] = model
         return str(model.model_id)

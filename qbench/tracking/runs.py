@@ -1,9 +1,11 @@
 """One run a trial, brought up to the trial's files as often as is asked for."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qbench.storage import local_copy, version_of
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
@@ -38,7 +40,7 @@ class _Known:
     run: "FoundRun"
     resumed: bool = False
     """Whether it was set to running here."""
-    written: tuple[tuple[int, int], ...] = ()
+    written: tuple[object, ...] = ()
     """The files that were logged last; most syncs find nothing new."""
 
 
@@ -212,7 +214,8 @@ class TrialRuns:
     def _write_files(self, folder: TrialFolder, run_id: str) -> None:
         for name in ARTIFACTS:
             if (folder.path / name).is_file():
-                self._store.log_file(run_id, folder.path / name)
+                with local_copy(folder.path / name) as file:
+                    self._store.log_file(run_id, file)
 
     def _row_tags(self, trial: Trial) -> dict[str, str]:
         tags = axes(trial) | self._place(trial)
@@ -278,15 +281,12 @@ def _progress_tags(history: History) -> dict[str, str]:
     return {"qbench.epoch": str(history.last_epoch), "qbench.begun": history.begun}
 
 
-def _signature(folder: TrialFolder) -> tuple[tuple[int, int], ...]:
-    """Times and sizes of the files that a sync reads."""
+def _signature(folder: TrialFolder) -> tuple[object, ...]:
+    """Versions of the files that a sync reads."""
     found = []
     for name in ("history.parquet", "seconds.parquet"):
-        try:
-            stat = (folder.path / name).stat()
-        except FileNotFoundError:
-            continue  # no checkpoint so far
-        found.append((stat.st_mtime_ns, stat.st_size))
+        with suppress(FileNotFoundError):  # no checkpoint so far
+            found.append(version_of(folder.path / name))
     return tuple(found)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qbench.store import TrialFolder
+from qbench.storage import snapshot
+from qbench.store import DECIDING, TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.address import (
@@ -15,6 +16,7 @@ from qbench.tracking.address import (
     default_uri,
     mask,
     mask_all,
+    own_folder,
     ui_address,
     ui_command,
 )
@@ -75,15 +77,16 @@ class Tracker:
         Raises:
             UsageError: The store cannot be used.
         """
-        results = Path(results).resolve()
+        results = results.resolve()
         address = uri or default_uri(results)
         check_reachable(address)  # before the import of mlflow, which takes seconds
         from qbench.tracking.client import Store, explained
         from qbench.tracking.models import LoggedModels
 
-        store = Store(address, results)
+        own = own_folder(address, results)
+        store = Store(address, own)
         study = plan.study
-        experiment = store.experiment(study.study, results / "mlflow-artifacts" / study.study)
+        experiment = store.experiment(study.study, own / "mlflow-artifacts" / study.study)
         common = _common_tags(provenance, study_file)
         with explained(address):
             parent = store.find_or_create(
@@ -147,8 +150,9 @@ class Tracker:
         A trial that is not running here and neither done nor failed counts as interrupted. One
         without files has no run.
         """
+        results = snapshot(self._runs.results, DECIDING)
         for trial in trials:
-            if TrialFolder(self._runs.results, trial.name).status() != "missing":
+            if TrialFolder(results, trial.name).status() != "missing":
                 self._due[trial.name] = trial
         self._flush()
 
@@ -191,7 +195,8 @@ class Tracker:
             told = self._page.description(report, headline)
             self._store.describe(self._page.experiment, {NOTE: told}, {})
             self._store.log(self._parent, tags={NOTE: self._page.parent_note(report, headline)})
-        statuses = {TrialFolder(self._runs.results, name).status() for name in self._plan.trials()}
+        results = snapshot(self._runs.results, DECIDING)
+        statuses = {TrialFolder(results, name).status() for name in self._plan.trials()}
         failed = "FAILED" if "failed" in statuses else "FINISHED"
         self._store.end(self._parent, "KILLED" if interrupted else failed)
 

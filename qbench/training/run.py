@@ -25,6 +25,9 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
         trial: What to train; continued from its last checkpoint.
         site: Where.
 
+    Raises:
+        StorageError: The store of the results is away; nothing is recorded.
+
     Yields:
         After each epoch ``{"epoch": …, "epochs": …}`` with the epoch's values by name.
 

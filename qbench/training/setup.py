@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
@@ -15,6 +16,7 @@ from qbench.models.build import build_model
 from qbench.models.convert import initialize, quantize
 from qbench.quantizers.contract import Quantizer, Target
 from qbench.registry import quantizers
+from qbench.storage import local_copy
 from qbench.store import TrialFolder
 from qbench.study.schema import Component
 from qbench.study.trial import Trial
@@ -130,13 +132,17 @@ def _load_start(trial: Trial, site: Site, model: nn.Module) -> None:
                 f"it starts from {trial.starts_from}, whose {DEPLOYED} is not as recorded"
             )
         path = folder.path / DEPLOYED  # of a float network, its state
-    if path is None:
-        return
+    if path is not None:
+        with local_copy(path) as file:
+            _load_weights(file, model, str(path))
+
+
+def _load_weights(file: Path, model: nn.Module, path: str) -> None:
     try:
-        if path.suffix == ".safetensors":
-            model.load_state_dict(load_file(path))
+        if file.suffix == ".safetensors":
+            model.load_state_dict(load_file(file))
         else:
-            model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+            model.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
     except Exception as error:  # torch raises many kinds for a file that it cannot read or use
         reason = " ".join(str(error).split())[:300]
         raise StartError(f"the weights in {path} cannot be its start: {reason}") from None

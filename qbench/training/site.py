@@ -2,15 +2,24 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import PlainSerializer, PlainValidator
+
+from qbench.storage import results_folder
 
 __all__ = ["Site"]
+
+
+Results = Annotated[Path, PlainSerializer(str), PlainValidator(results_folder)]
+"""A path or an address, told to other processes as text."""
 
 
 @dataclass(frozen=True)
 class Site:
     """What a worker must know beside the trial."""
 
-    results: Path
+    results: Results
     """The result store."""
     images: Path
     """The prepared data set, as ``qbench.datasets.prepare`` returned it."""
