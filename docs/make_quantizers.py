@@ -5,7 +5,8 @@ from typing import get_args
 
 from qbench.quantizers.contract import Family, Provenance
 from qbench.registry import quantizers
-from qbench.study.names import bit_ranges
+from qbench.study.names import bit_ranges, space_words
+from qbench.study.schema import options_text
 
 PAGE = Path(__file__).with_name("quantizers.md")
 FAMILIES = {
@@ -35,6 +36,14 @@ with an activation width that takes signs needs a network whose layers read sign
 `models: [{name: resnet20, options: {activation: hardtanh}}]`. This page is made by
 `python docs/make_quantizers.py`.
 """
+TAIL = """## What is tuned, and what can be left out
+
+The options of a method that are worth tuning, with what they are tuned over; the default lies
+inside. The components that an ablation can leave out (`ablations: [{quantizer: daq, without:
+[kernel]}]`), with the options that do it. A method that is not listed has neither.
+
+| name | tuned | can be left out |
+|---|---|---|"""
 
 
 def page() -> str:
@@ -55,6 +64,13 @@ def page() -> str:
                 cells = [f"`{entry.name}`", *widths, summary, kind.provenance, kind.paper or "–"]
                 lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
+    lines.append(TAIL)
+    for entry, kind in entries:
+        tuned = [f"`{name}`: {space_words(space)}" for name, space in kind.search.items()]
+        parts = [f"`{name}`: {options_text(kind.components[name])}" for name in kind.components]
+        if tuned or parts:
+            cells = [f"`{entry.name}`", *("; ".join(words) or "–" for words in (tuned, parts))]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -15,6 +15,7 @@ from qbench.study.expand import expand
 from qbench.study.load import load_study
 from qbench.study.plan import Plan
 from qbench.study.select import parse_shard, select, shard
+from qbench.tracking.address import mask_all
 
 __all__ = ["answered", "chosen_plan", "command_line", "with_overrides"]
 
@@ -62,9 +63,16 @@ def chosen_plan(
     plan = expand(load_study(study, overrides))
     if only is not None:
         plan = select(plan, only)
-    return plan if part is None else shard(plan, *parse_shard(part))
+    if part is None:
+        return plan
+    if plan.study.tuning is not None:
+        raise UsageError(
+            "--shard splits no study that is tuned, since parts would wait for each other; run it "
+            "as one, on a cluster with --address, or choose rows with --only"
+        )
+    return shard(plan, *parse_shard(part))
 
 
 def command_line(study: Path, overrides: tuple[str, ...]) -> str:
-    """The command that makes a study's results, for reports."""
-    return shlex.join(["python", "-m", "qbench.run", str(study), *overrides])
+    """The command that makes a study's results, for reports; passwords are masked."""
+    return mask_all(shlex.join(["python", "-m", "qbench.run", str(study), *overrides]))

@@ -1,7 +1,7 @@
 """What a user sees while trials run: one live view on a terminal, else a line a finished trial."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from qbench.store import Status
+from qbench.study.plan import Plan
+from qbench.study.trial import Trial
 
 __all__ = ["Progressing", "duration"]
 
@@ -32,15 +34,16 @@ def duration(seconds: float) -> str:
 class Progressing:
     """A watcher that shows how far a study is."""
 
-    def __init__(self, titles: Mapping[str, str], console: Console, *, live: bool) -> None:
+    def __init__(self, console: Console, *, live: bool) -> None:
         """Show trials as they run.
 
         Args:
-            titles: Trial name to what a user reads, such as ``lsq resnet20 cifar100 W1A32 s0``.
             console: Where to.
             live: One view that changes, in place of lines.
         """
-        self.titles, self.console, self.live = dict(titles), console, live
+        self.titles: dict[str, str] = {}
+        self.open = 0
+        self.console, self.live = console, live
         self.running: dict[str, dict[str, float]] = {}
         self.counts = {"done": 0, "failed": 0}
         self.best: tuple[float, str] | None = None
@@ -49,7 +52,7 @@ class Progressing:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TextColumn("{task.fields[left]}"), console=console,
         )  # fmt: skip
-        self._task = self._bar.add_task("trials", total=len(self.titles), left="")
+        self._task = self._bar.add_task("trials", total=0, left="")
         self._view = Live(console=console, get_renderable=self._render, refresh_per_second=2)
 
     def __enter__(self) -> "Progressing":
@@ -67,6 +70,20 @@ class Progressing:
         """Leave the last state of the view on the screen."""
         if self.live:
             self._view.stop()
+
+    def planned(self, plan: Plan, trials: Sequence[Trial]) -> None:
+        """Trials of a plan are to be run, beside those that were told before."""
+        labels = plan.labels()
+        self.open = plan.open
+        for trial in trials:
+            self.titles[trial.name] = (
+                f"{labels.get(trial.name, trial.quantizer.name)} {trial.model.label} "
+                f"{trial.data.label} {trial.bits} seed {trial.seed}"
+            )
+
+    @property
+    def _total(self) -> int:
+        return len(self.titles) + self.open
 
     def started(self, name: str) -> None:
         """A trial starts."""
@@ -89,7 +106,7 @@ class Progressing:
             finished = sum(self.counts.values())
             shown = "" if accuracy is None else f"  test accuracy {accuracy:.1%}"
             self.console.print(
-                f"[{finished}/{len(self.titles)}] {status:<7} {title}{shown}{self._left(', ')}",
+                f"[{finished}/{self._total}] {status:<7} {title}{shown}{self._left(', ')}",
                 markup=False, highlight=False, soft_wrap=True,
             )  # fmt: skip
 
@@ -97,7 +114,7 @@ class Progressing:
         under_way = sum(
             values["epoch"] / max(values["epochs"], 1) for values in self.running.values() if values
         )
-        return (sum(self.counts.values()) + under_way) / max(len(self.titles), 1)
+        return (sum(self.counts.values()) + under_way) / max(self._total, 1)
 
     def _left(self, before: str = "") -> str:
         fraction = self._fraction()
@@ -108,7 +125,7 @@ class Progressing:
 
     def _render(self) -> Group:
         self._bar.update(
-            self._task, completed=sum(self.counts.values()), left=self._left(),
+            self._task, completed=sum(self.counts.values()), total=self._total, left=self._left(),
             description=f"{self.counts['done']} done, {len(self.running)} running, "
             f"{self.counts['failed']} failed",
         )  # fmt: skip

@@ -12,7 +12,9 @@ from rich.text import Text
 from qbench import registry
 from qbench.errors import UsageError
 from qbench.registry import Entry
-from qbench.study.names import bit_ranges
+from qbench.study.names import bit_ranges, space_words
+from qbench.study.recipes import Recipe, recipes
+from qbench.study.schema import options_text
 
 __all__ = ["command"]
 
@@ -28,17 +30,19 @@ Examples:
   python -m qbench.list quantizers         what there is, with the bits that each can do
   python -m qbench.list quantizers -v      options, and each method's equations
   python -m qbench.list models --json      for other programs
+  python -m qbench.list recipes            training settings by name, with their sources
   python -m qbench.list published --method daq --data cifar10
 """
 DEFAULTS = {"family": "surrogate", "provenance": "verified"}
 """What the contract says of a quantizer that does not say it itself; a test compares them."""
 PUBLISHED = "published"
+RECIPES = "recipes"
 SHOWN = ("method", "model", "data", "bits", "top1", "drop", "kind", "tag", "source")
 """Columns of published results for eyes; the rest is in JSON and in the packaged table."""
 
 
 @click.command(name="list", epilog=EXAMPLES)
-@click.argument("kind", type=click.Choice((*KINDS, PUBLISHED)))
+@click.argument("kind", type=click.Choice((*KINDS, RECIPES, PUBLISHED)))
 @click.option("-v", "--verbose", is_flag=True, help="Print options and whole docstrings too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list for other programs.")
 @click.option("--method", help="Of published results: those of this method only.")
@@ -52,13 +56,16 @@ def command(
     model: str | None,
     data: str | None,
 ) -> None:
-    """List the names that a study file can use, or results that papers report."""
+    """List the names that a study file can use, recipes included, or results of papers."""
     if kind == PUBLISHED:
         _published(method, model, data, as_json=as_json)
         return
     if method or model or data:
         click.echo(f"error: --method, --model and --data choose among '{PUBLISHED}'", err=True)
         sys.exit(2)
+    if kind == RECIPES:
+        _recipes(verbose=verbose, as_json=as_json)
+        return
     try:
         entries = list(KINDS[kind].entries().values())
     except UsageError as error:  # an installed plug-in that cannot be found
@@ -104,6 +111,48 @@ def _published(method: str | None, model: str | None, data: str | None, *, as_js
     _console().print(table)
 
 
+def _recipes(*, verbose: bool, as_json: bool) -> None:
+    if as_json:
+        rows = [
+            {"name": name, "source": one.source, "note": one.note, "training": one.settings}
+            for name, one in recipes().items()
+        ]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    if verbose:
+        for name, one in recipes().items():
+            lines = [f"source: {one.source}", *([f"note: {one.note}"] if one.note else [])]
+            lines += [f"{key}: {_words(value)}" for key, value in one.settings.items()]
+            text = Text(f"{name}\n", style="bold")
+            text.append("".join(f"  {line}\n" for line in lines), style="not bold")
+            _console().print(text)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in ("name", "epochs", "batch", "optimizer", "schedule", "source"):
+        table.add_column(title, no_wrap=title != "source")
+    for name, one in recipes().items():
+        table.add_row(name, *map(Text, _recipe_cells(one)))
+    _console().print(table)
+    click.echo(f"\nAll settings and notes: python -m qbench.list {RECIPES} -v")
+
+
+def _recipe_cells(recipe: Recipe) -> tuple[str, ...]:
+    """Epochs, batch, optimizer, schedule and source; empty where the study's own count."""
+    said, optimizer = recipe.settings, recipe.training.optimizer
+    moved = f"{optimizer.name} {optimizer.learning_rate:g}, decay {optimizer.weight_decay:g}"
+    return (
+        str(said.get("epochs", "")),
+        str(said.get("batch", "")),
+        moved if "optimizer" in said else "",
+        recipe.training.schedule.name if "schedule" in said else "",
+        recipe.source,
+    )
+
+
+def _words(value: Any) -> str:
+    return options_text(value) if isinstance(value, dict) else json.dumps(value)
+
+
 def _facts(entry: Entry) -> dict[str, Any]:
     """An entry as JSON values."""
     bits = entry.facts.get("bits", {})
@@ -118,6 +167,8 @@ def _facts(entry: Entry) -> dict[str, Any]:
             name: {"type": _type(kind), "default": default}
             for name, (kind, default) in entry.options.items()
         },
+        "search": entry.facts.get("search", {}),
+        "components": entry.facts.get("components", {}),
         "documentation": entry.doc,
         "module": entry.module,
     }
@@ -161,6 +212,10 @@ def _details(entry: Entry) -> Text:
             lines.append(f"{name.replace('_', ' ')}: {facts[name]}")
     for name, option in facts["options"].items():
         lines.append(f"option {name}: {option['type']} = {json.dumps(option['default'])}")
+    for name, space in facts["search"].items():
+        lines.append(f"tune {name}: {space_words(space)}")
+    for name, removal in facts["components"].items():
+        lines.append(f"without {name}: {options_text(removal)}")
     lines += ["", *entry.doc.replace("``", "").splitlines(), ""]
     text.append("\n".join(f"  {line}".rstrip() for line in lines), style="not bold")
     return text

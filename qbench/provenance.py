@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from qbench.tracking.address import mask_all
+
 __all__ = ["provenance"]
 
 
@@ -25,7 +27,7 @@ def provenance(study_file: Path, images: Iterable[Path], device: str) -> dict[st
         "commit": _commit(study_file),
         "host": platform.node(),
         "device": device,
-        "command": shlex.join(["python", "-m", "qbench.run", *sys.argv[1:]]),
+        "command": mask_all(shlex.join(["python", "-m", "qbench.run", *sys.argv[1:]])),
         "datasets": {
             meta["name"]: {"digest": meta["digest"], "source": meta["source"]} for meta in facts
         },

@@ -9,6 +9,7 @@ import click
 
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
 from qbench.errors import UsageError
+from qbench.growth import Growth
 from qbench.study.views import Format
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def command(
     elif study is None:
         raise UsageError("no study file is named; give one, or two after --compare")
     else:
-        plan = chosen_plan(study, overrides)
+        plan = Growth(chosen_plan(study, overrides), results).plan
         chosen = formats or plan.study.report.formats
         folder = (output or Path(plan.study.report.output)) / plan.study.study
         if pivoted:
@@ -100,7 +101,7 @@ def _side_by_side(
         raise UsageError(f"--compare takes two study files, and '{study}' is a third; leave it out")
     if pivoted:
         raise UsageError("--rows, --columns and --metric are of one study; leave out --compare")
-    first, second = (chosen_plan(file, overrides) for file in files)
+    first, second = (Growth(chosen_plan(file, overrides), results).plan for file in files)
     from qbench.reporting.side_by_side import write_side_by_side
 
     folder = output or Path(first.study.report.output)

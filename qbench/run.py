@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
+from qbench.growth import Growth
 from qbench.planning import describe_plan, other_code_line, plan_lines, standing_line
 from qbench.standing import look
 
@@ -53,7 +54,8 @@ def command(
     as_json: bool,
 ) -> int:
     """Run a STUDY file; KEY=VALUE changes any of its settings."""
-    plan = chosen_plan(study, overrides, only, part)
+    growth = Growth(chosen_plan(study, overrides, only, part), results, fresh=fresh)
+    plan = growth.plan
     standing = look(plan, results, retry_failed=retry_failed, fresh=fresh)
     facts = describe_plan(plan, standing, results)
     if plan_only:
@@ -66,7 +68,7 @@ def command(
     from qbench.session import Session
 
     session = Session(
-        plan,
+        growth,
         standing,
         study,
         results,
@@ -80,8 +82,8 @@ def command(
         result = session.go(console)
     except KeyboardInterrupt:
         done = list(session.statuses().values()).count("done")
-        console.print(f"stopped: {done} of {len(plan.trials())} trials are done; the same command "
-                      "continues")  # fmt: skip
+        count = len(session.plan.trials()) + session.plan.open
+        console.print(f"stopped: {done} of {count} trials are done; the same command continues")
         raise
     if as_json:
         click.echo(json.dumps(asdict(result)))

@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -16,55 +16,26 @@ from qbench.console import Progressing
 from qbench.errors import UsageError
 from qbench.execution.execute import check, execute
 from qbench.execution.jobs import Job, Values, Watcher
+from qbench.growth import Growth
 from qbench.provenance import provenance
+from qbench.result import Result
 from qbench.standing import Standing
 from qbench.storage import remote, snapshot
 from qbench.store import DECIDING, Status, TrialFolder, write_atomic
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.address import check_reachable, default_uri
+from qbench.tracking.address import check_reachable, default_uri, mask
 from qbench.tracking.background import BackgroundTracker
 from qbench.training.site import Site
 
-__all__ = ["Result", "Session"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run of a study came to."""
-
-    study: str
-    done: int
-    failed: dict[str, str]
-    """Trial name to reason."""
-    missing: int
-    table: str
-    """The comparison as plain text."""
-    headline: str
-    report: str
-    """The folder of tables and figures."""
-    browse: str
-    """What shows the runs in MLflow; empty where nothing is tracked."""
-    untracked: tuple[str, ...]
-    """What MLflow did not take."""
-
-    def lines(self) -> list[str]:
-        """What a run ends with on the screen."""
-        lines = ["", self.table, "", self.headline]
-        lines += [f"failed: {name}: {reason}" for name, reason in self.failed.items()]
-        lines += ["", f"report: {self.report}"]
-        if self.browse:
-            lines.append(f"browse: {self.browse}")
-        if self.untracked:
-            lines.append(f"MLflow lacks {len(self.untracked)} runs; the same command tries again")
-        return lines
+__all__ = ["Session"]
 
 
 @dataclass(frozen=True)
 class Session:
     """What a run of a study needs to know."""
 
-    plan: Plan
+    growth: Growth
     standing: Standing
     study_file: Path
     results: Path
@@ -77,6 +48,11 @@ class Session:
     """The shard, so that parts of one study may run at once."""
     retrack: bool = False
     """Look at the tracking store even where the last run left nothing to be logged."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan as it is known now."""
+        return self.growth.plan
 
     def go(self, console: Console) -> Result:
         """Train what is to be trained, track it, and write the report.
@@ -173,7 +149,8 @@ class Session:
         if not tracking.enabled:
             return None, ""
         tracked = self._tracked()
-        same = tracked.get("uri") == tracking.uri and tracked.get("trials") == self.statuses()
+        uri = mask(tracking.uri or "")
+        same = tracked.get("uri") == uri and tracked.get("trials") == self.statuses()
         if same and not self.retrack:
             return None, str(tracked["browse"])  # nothing is new, and mlflow's import is slow
         tracker = BackgroundTracker(self.plan)
@@ -202,22 +179,33 @@ class Session:
         if self.fresh:
             for trial in self.standing.to_run:
                 TrialFolder(self.results, trial.name).clear()
-        labels = {cell.trial.name: cell.label for cell in self.plan.cells}
-        titles = {
-            trial.name: f"{labels.get(trial.name, trial.quantizer.name)} {trial.model.label} "
-            f"{trial.data.label} {trial.bits} seed {trial.seed}"
-            for trial in self.standing.to_run
-        }
-        with Progressing(titles, console, live=console.is_terminal) as view:
+        view = Progressing(console, live=console.is_terminal)
+        observer = _All((view,) if tracker is None else (view, tracker))
+
+        def announced(trials: Sequence[Trial]) -> list[Job]:
+            if trials:
+                observer.planned(self.plan, trials)
+            return self._jobs(trials, images)
+
+        with view:
             execute(
-                self._jobs(images),
+                announced(self.standing.to_run),
                 self.plan.study.resources,
-                view if tracker is None else _Both(view, tracker),
+                observer,
                 local=self.local,
                 address=self.address,
+                more=lambda name: announced(self._new()),
             )
 
-    def _jobs(self, images: dict[str, Path]) -> list[Job]:
+    def _new(self) -> list[Trial]:
+        """What is to be run because of what has ended."""
+        trials = self.growth.more()
+        if self.fresh:
+            for trial in trials:
+                TrialFolder(self.results, trial.name).clear()
+        return trials
+
+    def _jobs(self, trials: Sequence[Trial], images: dict[str, Path]) -> list[Job]:
         study = self.plan.study
         start = Path(study.start).resolve() if study.start not in ("scratch", "float") else None
         return [
@@ -235,7 +223,7 @@ class Session:
                     processes=self._processes,
                 ),
             )
-            for trial in self.standing.to_run
+            for trial in trials
         ]
 
     def _finish(self, tracker: BackgroundTracker | None, browse: str) -> Result:
@@ -255,7 +243,8 @@ class Session:
         if tracker is not None:
             summary = {f"trials/{name}": n for name, n in counts.items()}
             untracked = tracker.close(folder, summary, report.headline)
-            marker = {"uri": study.tracking.uri, "browse": browse, "trials": statuses}
+            uri = mask(study.tracking.uri or "")
+            marker = {"uri": uri, "browse": browse, "trials": statuses}
             if not untracked:
                 write_atomic(self._own_file("tracked.json"), json.dumps(marker).encode())
         return Result(
@@ -271,23 +260,34 @@ class Session:
         )
 
 
-class _Both:
+class _Observer(Watcher, Protocol):
+    """A watcher that is also told what is going to run."""
+
+    def planned(self, plan: Plan, trials: Sequence[Trial]) -> None:
+        """Trials of a plan are to be run, beside those that were told before."""
+
+
+class _All:
     """Tells the view and the tracker."""
 
-    def __init__(self, view: Watcher, tracker: Watcher) -> None:
-        self.watchers = (view, tracker)
+    def __init__(self, observers: Sequence[_Observer]) -> None:
+        self.observers = observers
+
+    def planned(self, plan: Plan, trials: Sequence[Trial]) -> None:
+        for observer in self.observers:
+            observer.planned(plan, trials)
 
     def started(self, name: str) -> None:
-        for watcher in self.watchers:
-            watcher.started(name)
+        for observer in self.observers:
+            observer.started(name)
 
     def epoch(self, name: str, values: Values) -> None:
-        for watcher in self.watchers:
-            watcher.epoch(name, values)
+        for observer in self.observers:
+            observer.epoch(name, values)
 
     def ended(self, name: str, status: Status) -> None:
-        for watcher in self.watchers:
-            watcher.ended(name, status)
+        for observer in self.observers:
+            observer.ended(name, status)
 
 
 def _data_key(trial: Trial) -> str:

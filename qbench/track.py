@@ -8,6 +8,7 @@ from rich.console import Console
 
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
 from qbench.errors import UsageError
+from qbench.growth import Growth
 from qbench.standing import look
 
 __all__ = ["command"]
@@ -31,7 +32,8 @@ LACKING = 3
 @answered
 def command(study: Path, overrides: tuple[str, ...], results: Path) -> int:
     """Log the result files of a STUDY to MLflow; nothing is trained, and nothing doubled."""
-    plan = chosen_plan(study, overrides)
+    growth = Growth(chosen_plan(study, overrides), results)
+    plan = growth.plan
     if not plan.study.tracking.enabled:
         raise UsageError("tracking.enabled is false; leave it out of the study, or set it to true")
     standing = look(plan, results)
@@ -40,7 +42,7 @@ def command(study: Path, overrides: tuple[str, ...], results: Path) -> int:
     from qbench.session import Session
 
     session = Session(
-        plan, replace(standing, to_run=()), study, results, retrack=True,
+        growth, replace(standing, to_run=()), study, results, retrack=True,
         command=command_line(study, overrides),
     )  # fmt: skip
     result = session.go(Console(highlight=False, soft_wrap=True))

@@ -19,7 +19,8 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "study": {"registry", "errors"},
     "remote_path": {"errors"},
     "storage": {"errors", "remote_path"},
-    "store": {"study", "storage"},
+    "store": {"study", "storage", "remote_path"},
+    "tuning": {"store", "study", "errors"},
     "quantizers": {"registry", "errors"},
     "models": {"quantizers", "registry", "errors", "study"},
     "datasets": {"registry", "errors", "study", "models"},
@@ -39,6 +40,7 @@ HOMES = {  # a library, and the only folder that imports it
     "matplotlib": "reporting",
     "seaborn": "reporting",
     "onnx": "deployment",
+    "optuna": "tuning",
     "onnxruntime": "deployment",
 }
 

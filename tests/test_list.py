@@ -12,6 +12,7 @@ from qbench import registry
 from qbench.errors import UsageError
 from qbench.quantizers.contract import Family, Provenance
 from qbench.registry import Registry
+from qbench.study.recipes import recipes
 
 
 def output(*arguments: str) -> str:
@@ -117,3 +118,27 @@ def test_a_wrong_choice_is_a_sentence(arguments: tuple[str, ...], sentence: str)
     result = CliRunner().invoke(listing.command, list(arguments))
     assert result.exit_code == 2
     assert sentence in result.output
+
+
+def test_recipes_have_a_line_with_their_source() -> None:
+    lines = output("recipes").splitlines()
+    (line,) = [line for line in lines if line.startswith("paper:daq ")]
+    assert line.split()[1:4] == ["400", "256", "sgd"]
+    assert "Kim et al., ICCV 2021" in line
+    text = output("recipes", "-v")
+    assert all(f"source: {one.source}" in text for one in recipes().values())
+    assert "schedule: name=step, milestones=[30.0, 60.0, 90.0]" in text
+    found = {one["name"]: one for one in json.loads(output("recipes", "--json"))}
+    assert found.keys() == recipes().keys()
+    assert found["paper:gpfq"]["training"] == {"epochs": 0}
+
+
+def test_search_spaces_and_components_are_listed() -> None:
+    found = {entry["name"]: entry for entry in json.loads(output("quantizers", "--json"))}
+    assert found["daq"]["search"]["gamma"] == {"low": 0.5, "high": 4.0}
+    assert found["daq"]["components"]["controller"] == {"rounding": "soft"}
+    assert found["dorefa"]["search"] == {}
+    text = output("quantizers", "-v")
+    assert "tune temperature_rate: 5.0, 10.0, 20.0 or 40.0" in text
+    assert "tune meta_learning_rate: 0.0001 to 0.01, by its log" in text
+    assert "without output_scale: output_scale=false" in text

@@ -17,7 +17,7 @@ from qbench.errors import UsageError, unknown
 
 __all__ = ["SUITES", "command"]
 
-SUITES = ("counters", "step", "paper_style", "input", "harness", "limits", "gpu")
+SUITES = ("counters", "step", "paper_style", "input", "harness", "scaling", "limits", "gpu")
 ON_DEVICE = ("step", "paper_style", "input", "limits")
 """Suites that another device than the CPU can run."""
 EXAMPLES = """
@@ -43,7 +43,7 @@ The page README.md beside the numbers collects all suites that the folder holds.
 @click.option("--quick", is_flag=True, help="Tiny sizes, for trying; the numbers say nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON list on standard output.")
 def command(suites: tuple[str, ...], output: Path, device: str, quick: bool, as_json: bool) -> None:
-    """Measure the SUITES: counters, step, paper_style, input, harness, limits, gpu."""
+    """Measure the SUITES: counters, step, paper_style, input, harness, scaling, limits, gpu."""
     try:
         records = _measure_all(_chosen(suites, device), output, Setting(device, quick))
     except UsageError as error:

@@ -1,9 +1,9 @@
 """What the harness adds to the training itself, measured through the commands that a user types.
 
 ``plan``       wall seconds of ``python -m qbench.run STUDY --plan`` with 10,000 trials.
-``occupancy``  trials of about 30 s on two cores through Ray, tracked: from the start of the first
-               to the end of the last, over the sum of their training and evaluation divided by
-               the cores. 1 means that both cores train all the time.
+``occupancy``  trials of about 30 s (two epochs of 25 steps) on two cores through Ray, tracked: from
+               the start of the first to the end of the last, over the sum of their training and
+               evaluation divided by the cores. 1 means that both cores train all the time.
 the rest       an empty trial through Ray (:mod:`qbench.bench.harness_ray`), a logged metric
                (:mod:`qbench.bench.harness_tracking`), a report over 2,000 trials
                (:mod:`qbench.bench.harness_report`).
@@ -73,12 +73,12 @@ def _plan(folder: Path, setting: Setting) -> tuple[int, float]:
 
 def _trials(folder: Path, setting: Setting) -> tuple[list[Span], float]:
     """The spans of trials that ran through Ray, and the wall seconds of the whole command."""
-    size, train, model = (8, 64, "resnet8") if setting.quick else (32, 1280, "resnet20")
+    size, train, model = (8, 64, "resnet8") if setting.quick else (32, 3200, "resnet20")
     images = {"name": "synthetic", "options": {"size": size, "train": train, "test": train // 5}}
     study = write_study(
         "trials", folder, quantizers=["ste"], models=[model], bits=["W1A32"],
         data={"sets": [images]}, seeds=list(range(2 if setting.quick else 8)),
-        training={"epochs": 1 if setting.quick else 5, "batch": 16 if setting.quick else 128,
+        training={"epochs": 1 if setting.quick else 2, "batch": 16 if setting.quick else 128,
                   "augmentation": ["crop", "flip"]},
     )  # fmt: skip
     seconds = launch(folder, "qbench.run", str(study)).seconds

@@ -26,25 +26,25 @@ _AUDIT = {
 }  # fmt: skip
 
 
-def write_made_up(results: Path, trial: Trial) -> None:
+def write_made_up(results: Path, trial: Trial, epochs: int = _EPOCHS) -> None:
     """Write a finished trial with the series of a usual one."""
     draw = np.random.default_rng(zlib.crc32(trial.name.encode()))
     accuracy = float(draw.normal(0.8, 0.02))
-    folder, epochs = TrialFolder(results, trial.name), range(1, _EPOCHS + 1)
-    history = [Row(epoch, "train/loss", 1.0 / epoch) for epoch in epochs]
-    history += [Row(epoch, "validation/accuracy", accuracy - 0.2 / epoch) for epoch in epochs]
+    folder, trained = TrialFolder(results, trial.name), range(1, epochs + 1)
+    history = [Row(epoch, "train/loss", 1.0 / epoch) for epoch in trained]
+    history += [Row(epoch, "validation/accuracy", accuracy - 0.2 / epoch) for epoch in trained]
     for name, value in (
         ("test/accuracy", accuracy), ("test/accuracy_training_forward", accuracy),
         ("test/gap", 0.0), ("test/accuracy_reestimated", accuracy),
         ("discretization/latent_error", 0.25), ("discretization/train_deploy_gap", 0.0),
     ):  # fmt: skip
-        history.append(Row(_EPOCHS, name, value))
+        history.append(Row(epochs, name, value))
     layers = [
         LayerRow(epoch, f"layer{layer}", "discretization/latent_error", float(draw.uniform()))
-        for epoch in (0, _EPOCHS // 2, _EPOCHS)
+        for epoch in sorted({0, epochs // 2, epochs})
         for layer in range(_LAYERS)
     ]
-    seconds = [PhaseRow(epoch, "train", 1.0, 1.7e9 + epoch) for epoch in epochs]
+    seconds = [PhaseRow(epoch, "train", 1.0, 1.7e9 + epoch) for epoch in trained]
     folder.write_trial(trial, fingerprint(trial))
     folder.write_rows("history.parquet", history, Row)
     folder.write_rows("layers.parquet", layers, LayerRow)

@@ -5,7 +5,6 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -57,8 +56,8 @@ def output_gap(measurement: Measurement, *, reestimation_batches: int = 20) -> I
         found = compare_outputs(trained, hard, labels)
         yield from _readings(found, suffix)
         if not suffix:
-            p = binomtest(found.worse, found.worse + found.better).pvalue if found.changed else 1.0
-            yield Reading("", "output/mcnemar_p", torch.tensor(float(p), dtype=torch.float64))
+            p = _mcnemar(found.worse, found.better) if found.changed else 1.0
+            yield Reading("", "output/mcnemar_p", torch.tensor(p, dtype=torch.float64))
     if batch_norms(model):
         _, hard = _reestimated(measurement, reestimation_batches)
         yield from _readings(compare_outputs(trained, hard, labels), "_reestimated")
@@ -80,6 +79,12 @@ class OutputGap(NamedTuple):
     def changed(self) -> int:
         """Images that one of the two has right."""
         return self.worse + self.better
+
+
+def _mcnemar(worse: int, better: int) -> float:
+    from scipy.stats import binomtest  # takes a second to import, of every process that trains
+
+    return float(binomtest(worse, worse + better).pvalue)
 
 
 def accuracy_error(worse: int, better: int, images: int) -> float:

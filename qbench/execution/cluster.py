@@ -116,7 +116,7 @@ class _Feeder(Searcher):  # type: ignore[misc]
         job = self._queue.take()
         if job is not None:
             return {"name": job.trial.name, "job": job.to_json(), "run": self._run}
-        return None if len(self._queue) else str(Searcher.FINISHED)
+        return str(Searcher.FINISHED) if self._queue.ended_all else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

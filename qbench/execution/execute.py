@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from qbench.execution.address import check_address
 from qbench.execution.environment import environment, settings
-from qbench.execution.jobs import Job, Outcome, Queue, Watcher
+from qbench.execution.jobs import Job, More, Outcome, Queue, Watcher
 from qbench.execution.local import run_here
 from qbench.execution.resources import check_cpus, check_gpus, check_request
 from qbench.study.schema import Resources
@@ -37,6 +37,7 @@ def execute(
     local: bool,
     address: str | None = None,
     run: str = RUN_TRIAL,
+    more: More = lambda name: (),
 ) -> Outcome:
     """Run every job; one that fails is recorded in its folder, and the others go on.
 
@@ -51,6 +52,7 @@ def execute(
         address: A running Ray cluster, ``host:port`` or ``auto``; by default ``RAY_ADDRESS``,
             and where that is not set Ray is started on this machine, and stopped at the end.
         run: ``module:function`` of what trains a trial.
+        more: Is asked, with the name of each trial that has ended, what is to be run because of it.
 
     Raises:
         UsageError: A trial asks for more than there is, or the cluster cannot be reached.
@@ -58,7 +60,7 @@ def execute(
     """
     address = address or os.environ.get("RAY_ADDRESS")
     check(resources, local=local, address=address)
-    queue = Queue(jobs, watcher)
+    queue = Queue(jobs, watcher, more)
     if not len(queue):
         return queue.outcome()
     if local:

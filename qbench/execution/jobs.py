@@ -2,7 +2,7 @@
 
 import importlib
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -13,7 +13,7 @@ from qbench.store import Failure, Status, TrialFolder
 from qbench.study.trial import Trial
 from qbench.training.site import Site
 
-__all__ = ["Job", "Outcome", "Queue", "Values", "Watcher", "run_job"]
+__all__ = ["Job", "More", "Outcome", "Queue", "Values", "Watcher", "run_job"]
 
 Values = dict[str, float | int]
 """What a trial says after an epoch."""
@@ -91,12 +91,22 @@ def run_job(job: Job, run: str) -> Generator[Values, None, None]:
 _Train = Callable[[Trial, Site], Generator[Values, None, None]]
 
 
+More = Callable[[str], Iterable[Job]]
+
+
 class Queue:
     """Hands out jobs, each once the trial that it needs is done, and keeps what became of them."""
 
-    def __init__(self, jobs: Sequence[Job], watcher: Watcher) -> None:
-        """Queue jobs in their order; a trial that stands there twice is run once."""
+    def __init__(self, jobs: Sequence[Job], watcher: Watcher, more: More = lambda name: ()) -> None:
+        """Queue jobs in their order; a trial that stands there twice is run once.
+
+        Args:
+            jobs: What is known from the start.
+            watcher: Is told what happens.
+            more: Is asked after each trial's end what is to be run because of it.
+        """
         self._waiting = {job.trial.name: job for job in jobs}
+        self._more = more
         self._running: dict[str, Job] = {}
         self._names: dict[str, list[str]] = {"done": [], "failed": [], "waiting": []}
         self._watcher = watcher
@@ -104,6 +114,11 @@ class Queue:
     def __len__(self) -> int:
         """How many jobs are not yet handed out."""
         return len(self._waiting)
+
+    @property
+    def ended_all(self) -> bool:
+        """Whether no job is left, and none runs whose end may bring another one."""
+        return not self._waiting and not self._running
 
     def take(self) -> Job | None:
         """The next job that can start now.
@@ -172,6 +187,7 @@ class Queue:
         status = folder.status()
         self._names["done" if status == "done" else "failed"].append(job.trial.name)
         self._watcher.ended(job.trial.name, status)
+        self._waiting |= {one.trial.name: one for one in self._more(job.trial.name)}
 
     def outcome(self) -> Outcome:
         """What became of the jobs so far."""

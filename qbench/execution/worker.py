@@ -5,6 +5,7 @@ import threading
 import time
 from typing import Any
 
+from ray import get_runtime_context
 from ray.tune import Trainable
 
 from qbench.execution.jobs import Job, Values, run_job
@@ -20,6 +21,7 @@ class Worker(Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the trial; it starts with the first ``step``, since Tune may yet withdraw it."""
+        os.environ["QBENCH_NODE"] = get_runtime_context().get_node_id()  # for environment.json
         job = Job.from_json(config["job"])
         self._epochs = run_job(job, config["run"])
         self._alarm = threading.Timer((job.site.timeout_minutes or 0) * 60, _end, (job,))

@@ -18,17 +18,22 @@ class _Weights(torch.autograd.Function):
     """q = std b(v) + mean, v = (w - mean) / std, with the gradient through both statistics."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, value: Tensor, unit: Tensor, slope: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, weight: Tensor, value: Tensor, unit: Tensor, slope: Tensor, centred: bool
+    ) -> Tensor:
         ctx.save_for_backward(unit, slope)
+        ctx.centred = centred
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         unit, slope = ctx.saved_tensors
         through = gradient * slope
-        mean = (gradient - through).flatten(1).mean(1)
         along = (gradient * sign(unit) - through * unit).flatten(1).mean(1)
-        return through + per_channel(mean, unit) + unit * per_channel(along, unit), None, None, None
+        result = through + unit * per_channel(along, unit)
+        if ctx.centred:
+            result = result + per_channel((gradient - through).flatten(1).mean(1), unit)
+        return result, None, None, None, None
 
 
 class _Activations(torch.autograd.Function):
@@ -65,6 +70,8 @@ class AdaBin(EDE):
     start      of activations alpha = 1, beta = 0
     schedule   t = t0 (t1 / t0)^(epoch / epochs), from sharpness_start to sharpness_end
     optimizer  alpha, beta: the recipe's, no decay
+    options    ``adaptive_weights: false`` has beta = 0 of weights, ``adaptive_activations: false``
+               the levels -1 and 1 of activations
     deviates   the published code has levels alpha (b + beta), here the paper's alpha b + beta;
                |alpha| is used, at least 1e-8; Maxout is a model's activation
     """
@@ -74,6 +81,14 @@ class AdaBin(EDE):
     family = "learned levels"
     provenance = "verified"
     signed_inputs = True
+    components = {
+        "adaptive_weights": {"adaptive_weights": False},
+        "adaptive_activations": {"adaptive_activations": False},
+    }
+    search = {
+        "sharpness_start": {"low": 1e-3, "high": 0.1, "log": True},
+        "sharpness_end": {"low": 2.0, "high": 50.0, "log": True},
+    }
 
     def __init__(
         self,
@@ -82,6 +97,8 @@ class AdaBin(EDE):
         target: Target,
         sharpness_start: float = 1e-3,
         sharpness_end: float = 10.0,
+        adaptive_weights: bool = True,
+        adaptive_activations: bool = True,
     ) -> None:
         """Make the quantizer of one tensor; a UsageError names a sharpness that is not above 0."""
         super().__init__(
@@ -90,14 +107,15 @@ class AdaBin(EDE):
             sharpness_start=sharpness_start,
             sharpness_end=sharpness_end,
         )
+        self.centred = adaptive_weights
         if target == "activation":
-            self.size = nn.Parameter(torch.tensor(1.0))
-            self.centre = nn.Parameter(torch.tensor(0.0))
+            self.size = nn.Parameter(torch.tensor(1.0), requires_grad=adaptive_activations)
+            self.centre = nn.Parameter(torch.tensor(0.0), requires_grad=adaptive_activations)
 
     def _statistics(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``alpha`` and ``beta`` ``[channels]``, and ``v``."""
         flat = weight.flatten(1)
-        mean = flat.mean(1)
+        mean = flat.mean(1) if self.centred else flat.new_zeros(len(flat))
         centred = weight - per_channel(mean, weight)
         size = centred.flatten(1).square().mean(1).sqrt().clamp_min(1e-8)
         return size, mean, centred / per_channel(size, weight)
@@ -114,7 +132,9 @@ class AdaBin(EDE):
         size, mean, unit = self._statistics(x.detach())
         low, high = per_channel(mean - size, x), per_channel(mean + size, x)
         value = torch.where(unit >= 0, high, low)
-        result = _Weights.apply(x, value, unit, self.estimate(unit))  # type: ignore[no-untyped-call]
+        result = _Weights.apply(  # type: ignore[no-untyped-call]
+            x, value, unit, self.estimate(unit), self.centred
+        )
         return result
 
     @torch.no_grad()

@@ -76,6 +76,10 @@ class APoT(Quantizer):
     paper = "Li et al., ICLR 2020, arXiv:1909.13144"
     family = "learned levels"
     provenance = "verified"
+    search = {
+        "weight_learning_rate": {"low": 1e-3, "high": 0.1, "log": True},
+        "activation_learning_rate": {"low": 1e-2, "high": 0.5, "log": True},
+    }
 
     grid: Tensor
 

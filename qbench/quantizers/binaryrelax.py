@@ -36,6 +36,8 @@ class BinaryRelax(PARQ):
     family = "proximal"
     provenance = "recalled"
     trains_hard = False
+    search = {"anneal_over": [0.5, 0.75, 0.9, 1.0]}
+    components = {"annealing": {"anneal_over": 0.0}}
 
     def __init__(self, *, bit_width: int, target: Target, anneal_over: float = 0.75) -> None:
         """Make the quantizer of one weight; ``anneal_over`` is a share from 0 to 1."""

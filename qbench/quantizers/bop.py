@@ -33,6 +33,10 @@ class Bop(SignQuantizer):
     family = "latent-free"
     provenance = "verified"
     owns_update = True
+    search = {
+        "gamma": {"low": 1e-5, "high": 1e-2, "log": True},
+        "threshold": {"low": 1e-9, "high": 1e-5, "log": True},
+    }
 
     average: Tensor
     rate: Tensor

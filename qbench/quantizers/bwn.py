@@ -33,6 +33,7 @@ class BWN(SignQuantizer):
     paper = "Rastegari et al., ECCV 2016, arXiv:1603.05279"
     family = "surrogate"
     provenance = "verified"
+    components = {"scale_gradient": {"detach_scale": True}}
 
     def __init__(self, *, bit_width: int, target: Target, detach_scale: bool = False) -> None:
         """Make the quantizer; ``detach_scale`` leaves the scale out of the gradient."""

@@ -108,6 +108,11 @@ class Quantizer(nn.Module, ABC):
     """What its equations rest on."""
     signed_inputs: ClassVar[bool] = False
     """Whether its activations need values of both signs: after a ReLU, sign(x) is 1 everywhere."""
+    search: ClassVar[dict[str, object]] = {}
+    """The options worth tuning: a list of choices, or ``{"low": 1e-5, "high": 1e-2, "log": True}``,
+    a range with both ends (of whole numbers where both are); the default lies inside."""
+    components: ClassVar[dict[str, dict[str, object]]] = {}
+    """The parts that can be left out, which a study's ``without`` names: the options that do it."""
     stochastic: bool = False
     """Whether two training forwards of one input may differ; an instance whose options change that
     says so itself."""

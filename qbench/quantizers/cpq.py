@@ -42,6 +42,7 @@ class CPQ(RQ):
     paper = "Lee et al., ICCV 2021, arXiv:2109.02100"
     family = "stochastic"
     provenance = "reconstruction"
+    search = {}  # those of rq are no options here
     note = "reconstruction from the abstract and from notes: the paper's method text was not seen"
     stochastic = True  # with drop_bits
 

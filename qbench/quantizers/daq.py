@@ -34,7 +34,7 @@ class DAQ(Quantizer):
     schedule   none; l, u, s have their own Adam, rate 1e-4, no decay, with the recipe's schedule
     options    ``rounding: soft`` trains with the soft arg-max at a fixed ``temperature``, the
                factor of the scores, without the controller; ``soft_no_kernel`` also without the
-               kernel; both deploy rounded values
+               kernel; both deploy rounded values; ``output_scale: false`` keeps |s| at 1
     deviates   the closed form of the published code's graph, to which it is equal; an input
                with negative values in the first batch has l = -u and levels in [-1, 1]; where the
                weight is float or another method's, the activation carries |s|; u - l, u, std w and
@@ -45,6 +45,16 @@ class DAQ(Quantizer):
 
     bits = {"weight": (1, 2, 3, 4, 5, 6, 7, 8), "activation": (1, 2, 3, 4, 5, 6, 7, 8)}
     paper = "Kim et al., ICCV 2021, arXiv:2108.06983"
+    search = {
+        "gamma": {"low": 0.5, "high": 4.0},
+        "weight_sigma": [0.5, 1.0, 2.0],
+        "learning_rate": {"low": 1e-5, "high": 1e-3, "log": True},
+    }
+    components = {
+        "controller": {"rounding": "soft"},
+        "kernel": {"weight_sigma": 100.0, "activation_sigma": 100.0},
+        "output_scale": {"output_scale": False},
+    }
 
     gain: Tensor
     zero: Tensor
@@ -60,6 +70,7 @@ class DAQ(Quantizer):
         rounding: Literal["controlled", "soft", "soft_no_kernel"] = "controlled",
         temperature: float = 8.0,
         learning_rate: float = 1e-4,
+        output_scale: bool = True,
     ) -> None:
         """Make the quantizer of one tensor; ``learning_rate`` is that of l, u and s.
 
@@ -79,7 +90,9 @@ class DAQ(Quantizer):
         self.upper = nn.Parameter(torch.tensor(3.0))
         self.lower = nn.Parameter(torch.tensor(-3.0)) if target == "weight" else None
         # An activation's stays 1 unless no weight quantizer of this method carries the layer's.
-        self.scale = nn.Parameter(torch.tensor(1.0), requires_grad=target == "weight")
+        self.has_scale = output_scale
+        on_weight = output_scale and target == "weight"
+        self.scale = nn.Parameter(torch.tensor(1.0), requires_grad=on_weight)
         positive = self.steps / (2 if target == "weight" else 1)
         self.register_buffer("gain", torch.tensor(positive))  # levels between the values 0 and 1
         self.register_buffer("zero", torch.tensor(self.steps - positive))
@@ -90,15 +103,16 @@ class DAQ(Quantizer):
         if self.lower is not None:
             self.lower.data.fill_(-3.0)
             self.upper.data.fill_(3.0)
-            other = getattr(layer, "activation_quantizer", None)
-            values = inputs if other is None else other.deployed(inputs)
-            self.scale.data.copy_(output_scale(layer, inputs, x, values, self.deployed(x)))
+            if self.has_scale:
+                other = getattr(layer, "activation_quantizer", None)
+                values = inputs if other is None else other.deployed(inputs)
+                self.scale.data.copy_(output_scale(layer, inputs, x, values, self.deployed(x)))
             return
         signed = 0.5 if bool((x < 0).any()) else 0.0
         self.gain.fill_(self.steps * (1 - signed))
         self.zero.fill_(self.steps * signed)
         self.upper.data.copy_(activation_clip(x))
-        if not isinstance(getattr(layer, "weight_quantizer", None), DAQ):
+        if self.has_scale and not isinstance(getattr(layer, "weight_quantizer", None), DAQ):
             weight = layer.get_parameter("weight")
             self.scale.requires_grad_()
             self.scale.data.copy_(output_scale(layer, x, weight, self.deployed(x), weight))

@@ -49,6 +49,11 @@ class DiffQ(Quantizer):
     stochastic = True
     trains_hard = False
     exact_at_end = False
+    search = {
+        "size_weight": {"low": 0.1, "high": 100.0, "log": True},
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+    }
+    components = {"size_penalty": {"size_weight": 0.0}}
     note = "its bit-width is an upper bound: each filter learns to use as many bits or fewer"
 
     logits: nn.Parameter

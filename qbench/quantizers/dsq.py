@@ -65,6 +65,11 @@ class DSQ(Quantizer):
     paper = "Gong et al., ICCV 2019, arXiv:1908.05033"
     family = "surrogate"
     provenance = "recalled"
+    search = {
+        "alpha": {"low": 0.05, "high": 0.45},
+        "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
+    }
+    components = {"learned_alpha": {"learn_alpha": False}}
 
     def __init__(
         self,

@@ -61,6 +61,12 @@ class EWGS(Quantizer):
     paper = "Lee et al., CVPR 2021, arXiv:2104.00903"
     family = "surrogate"
     provenance = "verified"
+    search = {
+        "weight_delta": {"low": 1e-4, "high": 0.5, "log": True},
+        "activation_delta": {"low": 1e-4, "high": 0.5, "log": True},
+        "learning_rate": {"low": 1e-6, "high": 1e-3, "log": True},
+    }
+    components = {"gradient_scaling": {"weight_delta": 0.0, "activation_delta": 0.0}}
 
     signed: Tensor
 

@@ -42,6 +42,7 @@ class GPFQ(Quantizer):
     paper = "Lybrand and Saab, JMLR 2021, arXiv:2010.15979"
     family = "post-training"
     owns_update = True
+    search = {"radius": {"low": 0.6, "high": 2.0}, "quantile": [0.9, 0.95, 0.99, 1.0]}
     note = "fitted after training; 2^k - 1 levels, where the published code has 2^k + 1"
 
     fitted: Tensor

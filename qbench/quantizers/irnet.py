@@ -1,9 +1,11 @@
 """IR-Net: balanced, standardised weights and a slope that decays into the step."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from qbench.quantizers.binary import standardise
+from qbench.quantizers.binary import standardise, unit_window
 from qbench.quantizers.contract import Target
 from qbench.quantizers.ede import EDE
 from qbench.quantizers.functional import absolute_mean, per_channel
@@ -28,6 +30,8 @@ class IRNet(EDE):
     shapes     x any; statistics and s [channels]
     start      nothing
     schedule   t = t0 (t1 / t0)^(epoch / epochs), from sharpness_start to sharpness_end
+    options    ``balanced: false`` takes v = w; ``estimator: clipped`` has the slope 1[|x| <= 1] in
+               place of the estimator's
     deviates   t0 is the paper's 0.1; one of three published scripts has 0.001; std is the unbiased
                one, as there, with 1e-16 added to the variance, and mean|v| has a floor
     """
@@ -37,6 +41,14 @@ class IRNet(EDE):
     family = "surrogate"
     provenance = "verified"
     signed_inputs = True
+    search = {
+        "sharpness_start": {"low": 1e-3, "high": 1.0, "log": True},
+        "sharpness_end": {"low": 2.0, "high": 50.0, "log": True},
+    }
+    components = {
+        "balanced_weights": {"balanced": False},
+        "decaying_estimator": {"estimator": "clipped"},
+    }
 
     def __init__(
         self,
@@ -45,6 +57,8 @@ class IRNet(EDE):
         target: Target,
         sharpness_start: float = 0.1,
         sharpness_end: float = 10.0,
+        balanced: bool = True,
+        estimator: Literal["decaying", "clipped"] = "decaying",
     ) -> None:
         """Make the quantizer of one tensor; a UsageError names a sharpness that is not above 0."""
         super().__init__(
@@ -53,6 +67,7 @@ class IRNet(EDE):
             sharpness_start=sharpness_start,
             sharpness_end=sharpness_end,
         )
+        self.balanced, self.decaying = balanced, estimator == "decaying"
 
     def scale(self, x: Tensor) -> Tensor | None:
         """``2^s`` of standardised weights."""
@@ -62,7 +77,7 @@ class IRNet(EDE):
 
     def slope(self, x: Tensor, scale: Tensor | None) -> Tensor | None:
         """The estimator's, times the scale."""
-        estimate = self.estimate(x)
+        estimate = self.estimate(x) if self.decaying else unit_window(x)
         return estimate if scale is None else estimate * per_channel(scale, x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,4 +89,4 @@ class IRNet(EDE):
         return super().codes(self._balanced(x.detach()))
 
     def _balanced(self, x: Tensor) -> Tensor:
-        return standardise(x, EPSILON) if self.target == "weight" else x
+        return standardise(x, EPSILON) if self.balanced and self.target == "weight" else x

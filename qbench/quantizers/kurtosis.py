@@ -54,6 +54,8 @@ class Kurtosis(Hosted):
     paper = "Rozen et al., Mathematics 2022, arXiv:2204.02004"
     family = "regulariser"
     provenance = "verified"
+    search = {"level": [1.2, 1.4, 1.8, 2.2], "strength": {"low": 1e-2, "high": 10.0, "log": True}}
+    components = {"penalty": {"strength": 0.0}}
 
     pressure: Tensor
 

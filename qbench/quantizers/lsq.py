@@ -33,6 +33,7 @@ class LSQ(Quantizer):
     bits = {"weight": (2, 3, 4, 5, 6, 7, 8), "activation": (2, 3, 4, 5, 6, 7, 8)}
     paper = "Esser et al., ICLR 2020, arXiv:1902.08153"
     family = "learned levels"
+    components = {"gradient_scale": {"gradient_scale": False}}
 
     lowest: Tensor
     highest: Tensor

@@ -25,15 +25,23 @@ class LSQPlus(LSQ):
     schedule   none
     deviates   the start of activations is a descent from a grid as wide as the values, to a local
                least error; the offset has no weight decay; |step| as in LSQ
+    options    ``offset: false`` leaves the offset out: activations as in LSQ
     """
 
     bits = {"weight": (2, 3, 4, 5, 6, 7, 8), "activation": (2, 3, 4, 5, 6, 7, 8)}
     paper = "Bhalgat et al., CVPR Workshops 2020, arXiv:2004.09576"
     family = "learned levels"
     provenance = "recalled"
+    components = {"gradient_scale": {"gradient_scale": False}, "offset": {"offset": False}}
 
-    def __init__(self, *, bit_width: int, target: Target, gradient_scale: bool = True) -> None:
+    def __init__(
+        self, *, bit_width: int, target: Target, gradient_scale: bool = True, offset: bool = True
+    ) -> None:
         """Make the quantizer of one tensor; ``gradient_scale`` switches the factor 1/sqrt(n P)."""
+        # Weights have no offset, and start as in LSQ+ in any case.
         super().__init__(
-            bit_width=bit_width, target=target, gradient_scale=gradient_scale, offset=True
+            bit_width=bit_width,
+            target=target,
+            gradient_scale=gradient_scale,
+            offset=offset or target == "weight",
         )

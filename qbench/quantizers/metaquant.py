@@ -50,6 +50,15 @@ class MetaQuant(Quantizer):
     paper = "Chen et al., NeurIPS 2019"
     family = "meta"
     owns_update = True
+    search = {
+        "meta": ["fcgrad", "multifc"],
+        "meta_learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        "weight_decay": [0.0, 1e-4, 5e-4],
+    }
+    components = {
+        "meta_network": {"initial": "unit", "meta_learning_rate": 0.0},
+        "momentum": {"refinement": "sgd"},
+    }
 
     network: MetaNetwork
     step: MetaStep

@@ -58,6 +58,8 @@ class N2UQ(Quantizer):
     deviates   the published code's weight gradient 1 / m is an option, since with Adam, which the
                paper takes, a constant factor is none, and with SGD it is another learning rate;
                a >= 0.001 as in that code
+    options    ``learn_thresholds: false`` leaves s and a where they start, uniform;
+               ``even_levels: false`` has m = max|w|, which spreads the levels over all weights
     cost       3 kernels an interval in the backward of activations
     """
 
@@ -65,6 +67,11 @@ class N2UQ(Quantizer):
     paper = "Liu et al., CVPR 2022, arXiv:2111.14826"
     family = "learned levels"
     provenance = "verified"
+    search = {"learning_rate": {"low": 2.5e-5, "high": 2.5e-3, "log": True}}
+    components = {
+        "learned_thresholds": {"learn_thresholds": False},
+        "even_levels": {"even_levels": False},
+    }
 
     def __init__(
         self,
@@ -73,14 +80,18 @@ class N2UQ(Quantizer):
         target: Target,
         released_gradient: bool = False,
         learning_rate: float = 2.5e-4,
+        learn_thresholds: bool = True,
+        even_levels: bool = True,
     ) -> None:
         """Make the quantizer of one tensor; ``learning_rate`` is that of its own parameters."""
         super().__init__(bit_width=bit_width, target=target)
         self.released_gradient, self.learning_rate = released_gradient, learning_rate
+        self.even_levels = even_levels
         self.steps = 2**bit_width - 1
         if target == "activation":
-            self.start = nn.Parameter(torch.tensor(0.0))
-            self.widths = nn.Parameter(torch.full((self.steps,), 2 / self.steps))
+            self.start = nn.Parameter(torch.tensor(0.0), requires_grad=learn_thresholds)
+            widths = torch.full((self.steps,), 2 / self.steps)
+            self.widths = nn.Parameter(widths, requires_grad=learn_thresholds)
             self.input_scale = nn.Parameter(torch.tensor(1.0))
             self.output_scale = nn.Parameter(torch.tensor(1.0))
 
@@ -91,6 +102,9 @@ class N2UQ(Quantizer):
         return result
 
     def _magnitude(self, weight: Tensor) -> Tensor:
+        if not self.even_levels:
+            largest = weight.detach().flatten(1).abs().amax(1).clamp_min(1e-8)
+            return per_channel(largest, weight)
         ratio = self.steps / 2 ** (self.bit_width - 1)
         return per_channel(absolute_mean(weight) * ratio, weight)
 

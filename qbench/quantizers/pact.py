@@ -32,6 +32,7 @@ class PACT(DoReFa):
     paper = "Choi et al., 2018, arXiv:1805.06085"
     family = "learned levels"
     provenance = "verified"
+    search = {"initial_clip": {"low": 2.0, "high": 12.0}}
 
     def __init__(self, *, bit_width: int, target: Target, initial_clip: float = 8.0) -> None:
         """Make the quantizer of one tensor; ``initial_clip`` is where the clip starts.

@@ -42,6 +42,11 @@ class PARQ(Quantizer):
     paper = "Jin et al., ICML 2025, arXiv:2503.15748"
     family = "proximal"
     trains_hard = False
+    search = {
+        "steepness": {"low": 1.0, "high": 100.0, "log": True},
+        "anneal_over": [0.5, 0.75, 0.9, 1.0],
+    }
+    components = {"annealing": {"anneal_over": 0.0}}
 
     softness: Tensor
     """1 at the start, 0 once annealed: rho."""

@@ -41,6 +41,11 @@ class ProxQuant(Quantizer):
     paper = "Bai et al., ICLR 2019, arXiv:1810.00861"
     family = "proximal"
     trains_hard = False
+    search = {
+        "pull": {"low": 0.5, "high": 64.0, "log": True},
+        "freeze_at": [0.5, 0.667, 0.8],
+    }
+    components = {"prox": {"pull": 0.0}}
 
     strength: Tensor
     """Lambda of the running step."""

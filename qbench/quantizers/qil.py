@@ -37,6 +37,7 @@ class QIL(Quantizer):
     paper = "Jung et al., CVPR 2019, arXiv:1808.05779"
     family = "learned levels"
     provenance = "recalled"
+    search = {"learning_rate": {"low": 1e-5, "high": 1e-2, "log": True}}
 
     def __init__(self, *, bit_width: int, target: Target, learning_rate: float = 1e-4) -> None:
         """Make the quantizer of one tensor; ``learning_rate`` is that of c and d."""

@@ -36,7 +36,8 @@ class QuantizationNetworks(Quantizer):
                ``gradient_scale``: dalpha, dbeta times 1/sqrt(D n), D weights or features, n steps
     shapes     x any; alpha, beta scalars; b [levels - 1], frozen
     start      beta = 1.25 Y_max / max|x|, alpha = 1 / beta; b midway between k-means centres of
-               beta x, for weights the inner pair +-0.05, and 0 at 1 bit
+               beta x, for weights the inner pair +-0.05, and 0 at 1 bit; ``start: linear``: b
+               midway between the levels Y
     schedule   T = min(rate (epoch + 1), 2000), constant in an epoch and soft at the end;
                ``phases``: 1. weights only, inputs pass unchanged; 2. weights and their quantizers
                stand still; 3. both; T counts the epochs in which the quantizer trains, and a
@@ -52,6 +53,12 @@ class QuantizationNetworks(Quantizer):
     family = "annealed"
     trains_hard = False
     exact_at_end = False
+    search = {"temperature_rate": [5.0, 10.0, 20.0, 40.0]}
+    components = {
+        "kmeans": {"start": "linear"},
+        "uneven_levels": {"level_set": "uniform"},
+        "gradient_scale": {"gradient_scale": False},
+    }
 
     thresholds: Tensor
     temperature: Tensor
@@ -69,6 +76,7 @@ class QuantizationNetworks(Quantizer):
         phases: bool = False,
         first_phase: float = 0.4,
         second_phase: float = 0.3,
+        start: Literal["kmeans", "linear"] = "kmeans",
     ) -> None:
         """Make the quantizer of one tensor; a rate that is not positive is a ``UsageError``."""
         super().__init__(bit_width=bit_width, target=target)
@@ -78,7 +86,7 @@ class QuantizationNetworks(Quantizer):
         self.steps = tuple(b - a for a, b in zip(values, values[1:], strict=False))
         self.lowest, self.rate = values[0], temperature_rate
         self.unit_slope = backward == "released" and target == "weight" and bit_width == 1
-        self.gradient_scale = gradient_scale
+        self.gradient_scale, self.fits_thresholds = gradient_scale, start == "kmeans"
         self.phases = ThreePhases(first_phase, second_phase) if phases else None
         self.phase = 3  # the last: what a finished training has when it is loaded again
         self.started_at: tuple[float, ...] = ()  # the thresholds, known without asking the device
@@ -113,7 +121,9 @@ class QuantizationNetworks(Quantizer):
         x = x.detach()
         self.beta.data.copy_(1.25 * self.level_values[-1] / x.abs().max().clamp_min(1e-8))
         self.alpha.data.copy_(1 / self.beta)
-        found = start_thresholds(self.beta.detach() * x, len(self.steps), self.target)
+        found = (self.level_values[1:] + self.level_values[:-1]) / 2
+        if self.fits_thresholds:
+            found = start_thresholds(self.beta.detach() * x, len(self.steps), self.target)
         self.thresholds.copy_(found)
         self.started_at = tuple(found.tolist())
 

@@ -45,6 +45,17 @@ class QuantNet(Quantizer):
     paper = "Liu et al., ECCV 2020 Workshops, arXiv:2009.04626"
     family = "meta"
     provenance = "reconstruction"
+    search = {
+        "hidden": [16, 32, 64],
+        "polarisation": {"low": 0.1, "high": 10.0, "log": True},
+        "tau_end": {"low": 0.03, "high": 0.3, "log": True},
+    }
+    components = {
+        "mixing": {"mix": "elementwise"},
+        "skip": {"skip": False, "gain": 1.0},
+        "polarisation": {"polarisation": 0.0},
+        "cooling": {"tau_end": 1.0},
+    }
     note = (
         "reconstruction from the abstract: the paper's method text was not available; it quantizes "
         "weights only, activations take another method, which may not be free of STE"

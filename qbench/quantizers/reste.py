@@ -37,6 +37,12 @@ class ReSTE(SignQuantizer):
     family = "surrogate"
     provenance = "verified"
     signed_inputs = True
+    search = {
+        "exponent": {"low": 1.5, "high": 6.0},
+        "cut": {"low": 0.5, "high": 3.0},
+        "flat": {"low": 0.02, "high": 0.4, "log": True},
+    }
+    components = {"power": {"exponent": 1.0}}
 
     power: Tensor
 

@@ -48,6 +48,7 @@ class RQ(Quantizer):
     stochastic = True
     trains_hard = False
     exact_at_end = False
+    search = {"temperature": {"low": 0.1, "high": 2.0, "log": True}}
 
     lowest: Tensor
     highest: Tensor

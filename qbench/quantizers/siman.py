@@ -40,6 +40,8 @@ class SiMaN(SignQuantizer):
     paper = "Lin et al., TPAMI 2022, arXiv:2102.07981"
     family = "surrogate"
     provenance = "verified"
+    search = {"percent": {"low": 0.0, "high": 30.0}}
+    components = {"clipping": {"percent": 0.0}}
 
     alpha: nn.Parameter
     shares: Tensor

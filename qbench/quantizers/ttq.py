@@ -49,6 +49,7 @@ class TTQ(Quantizer):
     bits = {"weight": (2,)}
     paper = "Zhu et al., ICLR 2017, arXiv:1612.01064"
     family = "learned levels"
+    search = {"threshold": {"low": 0.01, "high": 0.3, "log": True}}
     note = "three levels: 2 bits a weight are stored, of whose four codes one is not used"
 
     def __init__(self, *, bit_width: int, target: Target, threshold: float = 0.05) -> None:

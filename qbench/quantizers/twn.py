@@ -32,6 +32,7 @@ class TWN(Quantizer):
     paper = "Li et al., 2016, arXiv:1605.04711"
     family = "surrogate"
     provenance = "recalled"
+    search = {"threshold": {"low": 0.3, "high": 1.1}}
     note = "three levels: 2 bits a weight are stored, of whose four codes one is not used"
 
     def __init__(

@@ -27,6 +27,7 @@ class XNOR(BWN):
     family = "surrogate"
     provenance = "verified"
     signed_inputs = True
+    components = {"scale_gradient": {"detach_scale": True}}
 
     def __init__(self, *, bit_width: int, target: Target, detach_scale: bool = False) -> None:
         """Make the quantizer; ``detach_scale`` leaves the weights' scale out of the gradient."""

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -111,6 +111,21 @@ def by_seed(values: Mapping[int, float | None]) -> pd.Series:
     return pd.Series([v for _, v in known], [s for s, _ in known], dtype=float)
 
 
+def median(rounds: Sequence[TrialResult]) -> TrialResult:
+    """Of one seed's results, one a round of tuning, the one in the middle; the worse of two.
+
+    One that failed is worse than all others; while one is missing, it stands for all.
+    """
+    for result in rounds:
+        if result.state not in ("done", "failed", "refused"):
+            return result
+
+    def accuracy(result: TrialResult) -> float:
+        return result.final[ACCURACY][1] if result.state == "done" else -math.inf
+
+    return sorted(rounds, key=accuracy)[(len(rounds) - 1) // 2]
+
+
 def setting_of(trial: Trial) -> Setting:
     """The setting of a trial, with the options of its model and data set in their names."""
     return Setting(
@@ -131,7 +146,8 @@ class Comparison:
         """
         self.plan = plan
         self.traces = Traces(results)
-        self.trials = collect(plan.trials().values(), results)
+        shown = [*plan.needed, *(cell.trial for cell in plan.cells)]
+        self.trials = collect({trial.name: trial for trial in shown}.values(), results)
         self.settings = self._settings()
         self.groups = {
             (group.label, group.setting): group
@@ -168,15 +184,16 @@ class Comparison:
 
     def _row_groups(self, cells: list[Cell]) -> Iterable[Group]:
         first = cells[0]
-        by_setting: dict[Setting, dict[int, TrialResult]] = {}
+        by_setting: dict[Setting, dict[int, list[TrialResult]]] = {}
         for cell in cells:
             own = setting_of(cell.trial)
             places = self._same_pair(own) if cell.is_float else [own]
             for setting in places:
                 found = by_setting.setdefault(setting, {})
-                found[cell.trial.seed] = self.trials[cell.trial.name]
-        for setting, found in by_setting.items():
-            yield Group(first.label, setting, found, first.is_float, first.ablation)
+                found.setdefault(cell.seed, []).append(self.trials[cell.trial.name])
+        for setting, rounds in by_setting.items():
+            medians = {seed: median(results) for seed, results in rounds.items()}
+            yield Group(first.label, setting, medians, first.is_float, first.ablation)
 
     def _same_pair(self, setting: Setting) -> list[Setting]:
         return [other for other in self.settings if other[:2] == setting[:2]]
@@ -187,7 +204,10 @@ class Comparison:
             if group.is_float and not group.ablation:
                 found.setdefault(group.setting[:2], group)
         needed: dict[Setting, dict[int, TrialResult]] = {}
+        seeds = {cell.seed for cell in self.plan.cells}
         for trial in self.plan.needed:
+            if trial.seed not in seeds:
+                continue  # a start of a row with other seeds than the study's
             results = needed.setdefault(setting_of(trial), {})
             results[trial.seed] = self.trials[trial.name]
         for setting, results in needed.items():

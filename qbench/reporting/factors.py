@@ -6,6 +6,7 @@ from typing import NamedTuple
 from qbench.errors import UsageError
 from qbench.registry import quantizers
 from qbench.reporting.compare import Comparison
+from qbench.study.recipes import PAPER
 from qbench.study.schema import Optimizer, Schedule, Study, Training
 from qbench.study.trial import Trial
 
@@ -19,11 +20,14 @@ class Factor(NamedTuple):
     of_row: Callable[[Comparison, Trial], str]
     """What a trial has; empty where the factor does not apply to it."""
     of_study: Callable[[Study], str]
-    """What the study's own recipe says."""
+    """What the study's own recipe says; empty where each row has its own paper's."""
 
 
 def _trained(name: str, words: Callable[[Training], str]) -> Factor:
-    return Factor(name, lambda _, trial: words(trial.training), lambda study: words(study.training))
+    def of_study(study: Study) -> str:
+        return "" if study.recipe == PAPER else words(study.training)
+
+    return Factor(name, lambda _, trial: words(trial.training), of_study)
 
 
 def _optimizer(found: Optimizer) -> str:
@@ -55,8 +59,8 @@ def _clipping(found: Training) -> str:
 
 
 def _start_of_row(comparison: Comparison, trial: Trial) -> str:
-    if trial.needs is not None:
-        needed = comparison.trials.get(trial.needs)
+    if trial.starts_from is not None:
+        needed = comparison.trials.get(trial.starts_from)
         return _from_float(trial.training if needed is None else needed.trial.training)
     if trial.start == "scratch":
         # A float network that others start from has nothing that it could start from.

@@ -10,6 +10,8 @@ from qbench.reporting.document import Entry, Heading, Items, Part, Table, Text
 from qbench.reporting.fairness_table import fairness_table
 from qbench.reporting.tables import place
 from qbench.study.fingerprint import fingerprint
+from qbench.study.recipes import PAPER, paper_recipe, recipes
+from qbench.study.schema import Study
 from qbench.study.trial import Trial
 
 __all__ = ["fairness", "without_result"]
@@ -29,10 +31,14 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
     if methods:
         yield Text("Rows with options, or with another method for activations:")
         yield Items(methods)
-    settings = flat(study.training.model_dump(mode="json"))
+    by_paper = study.recipe == PAPER  # then they share what the study writes out
+    settings = flat(study.training.model_dump(mode="json", exclude_unset=by_paper))
     rows = [(name, [Entry(_words(name, value))]) for name, value in settings.items()]
-    yield Table("recipe", "The training settings that rows share.", "setting", [("value",)], rows)
-    lines = [f"Images held out of training for validation: {study.data.validation}."]
+    if rows:
+        caption = "The training settings that rows share."
+        yield Table("recipe", caption, "setting", [("value",)], rows)
+    lines = [*_recipes(study)]
+    lines += [f"Images held out of training for validation: {study.data.validation}."]
     if study.data.limit is not None:
         lines.append(f"Training uses {study.data.limit} images only.")
     lines += [
@@ -40,6 +46,19 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         for left in comparison.plan.excluded
     ]
     yield Items((*lines, *_audits(comparison), *_code_changes(comparison)))
+
+
+def _recipes(study: Study) -> Iterator[str]:
+    """Where recipes that have a name come from."""
+    if study.recipe == PAPER:
+        yield "Each row is trained by the recipe of its own paper, unless another is named below."
+    elif study.recipe is not None:
+        yield f"The rows' recipe is {study.recipe}: {recipes()[study.recipe].source}."
+    for entry in study.quantizers:
+        by_paper = PAPER in (entry.recipe, study.recipe if entry.recipe is None else None)
+        name = paper_recipe(entry.name) if by_paper else entry.recipe
+        if name is not None and name in recipes():
+            yield f"{entry.label or entry.name} has the recipe {name}: {recipes()[name].source}."
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -64,13 +83,15 @@ def _words(name: str, value: object) -> str:
 
 
 def _methods(comparison: Comparison) -> Iterator[str]:
-    firsts = {cell.label: cell.trial for cell in reversed(comparison.plan.cells)}
+    firsts = {cell.label: cell for cell in reversed(comparison.plan.cells)}
     for label in dict.fromkeys(cell.label for cell in comparison.plan.cells):
-        trial = firsts[label]
+        cell, trial = firsts[label], firsts[label].trial
         words = [f"{name} = {value}" for name, value in sorted(trial.quantizer.options.items())]
         if trial.activations is not None:
             words.append(f"activations by {trial.activations.name}")
             words += [f"{name} = {v}" for name, v in sorted(trial.activations.options.items())]
+        if cell.seed_offset:
+            words.append(f"trained with the seeds plus {cell.seed_offset}")
         if words:
             yield f"{label}: {trial.quantizer.name}, {', '.join(words)}"
 

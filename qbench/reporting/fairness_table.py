@@ -166,8 +166,9 @@ def _notes(
 ) -> Iterator[str]:
     if equal:
         yield f"Equal for all rows: {_listed(equal)}."
-    if shared:
-        yield f"“{SAME}” stands for the study's own recipe: {_listed(shared)}."
+    told = {name: words for name, words in shared.items() if words}
+    if told:
+        yield f"“{SAME}” stands for the study's own recipe: {_listed(told)}."
     if any(entry.text == NOTHING for line in lines for entry in line.entries):
         yield f"{NOTHING} stands where a factor does not apply to a row, or nothing was recorded."
     names = {line.name for line in lines}

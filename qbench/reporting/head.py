@@ -41,13 +41,13 @@ def head(comparison: Comparison, headline: str) -> Iterator[Part]:
 
 
 def _axes(comparison: Comparison) -> Iterator[str]:
-    trials = [cell.trial for cell in comparison.plan.cells]
+    seeds = sorted({cell.seed for cell in comparison.plan.cells})
     settings = comparison.settings
     axes = {
         "Models": dict.fromkeys(setting.model for setting in settings),
         "Data": dict.fromkeys(setting.data for setting in settings),
         "Bits": dict.fromkeys(setting.bits for setting in settings),
-        "Seeds": dict.fromkeys(str(seed) for seed in sorted({trial.seed for trial in trials})),
+        "Seeds": dict.fromkeys(str(seed) for seed in seeds),
     }
     for name, values in axes.items():
         yield f"{name}: {', '.join(values) or 'none'}"

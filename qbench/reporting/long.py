@@ -33,11 +33,11 @@ def long_results(comparison: Comparison) -> pd.DataFrame:
 
 
 def _long_rows(comparison: Comparison) -> Iterator[tuple[Any, ...]]:
-    cells = [(c.trial, c.label, c.ablation) for c in comparison.plan.cells]
-    cells += [(trial, "", "") for trial in comparison.plan.needed]
-    for trial, label, ablation in cells:
+    cells = [(c.trial, c.label, c.ablation, c.seed) for c in comparison.plan.cells]
+    cells += [(trial, "", "", trial.seed) for trial in comparison.plan.needed]
+    for trial, label, ablation, seed in cells:
         found = comparison.trials[trial.name]
-        place = (trial.name, label, ablation, *setting_of(trial), trial.seed)
+        place = (trial.name, label, ablation, *setting_of(trial), seed)
         if found.state != "done":
             yield (*place, found.state, found.short_reason, None, None, None)
         for name, (epoch, value) in found.final.items():

@@ -1,5 +1,6 @@
 """The tables of a comparison: accuracy over all settings, details of one, ablations."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -7,7 +8,7 @@ from qbench.reporting.compare import Comparison, Group, Setting
 from qbench.reporting.document import Entry, Table
 from qbench.reporting.footnotes import Footnotes
 from qbench.reporting.numbers import NOTHING, interval, plus_minus
-from qbench.reporting.statistics import MINIMUM_SEEDS, estimate, paired_difference
+from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, estimate, paired_difference
 
 __all__ = [
     "FULL_WIDTH", "ablation_tables", "column_heads", "comparison_tables", "detail_table", "parts",
@@ -179,10 +180,29 @@ def ablation_tables(comparison: Comparison) -> list[Table]:
         labels = [name for name, (_, around) in comparison.ablations.items() if around == base]
         places = dict.fromkeys(s for name, s in comparison.groups if name in labels)
         settings = [setting for setting in comparison.settings if setting in places]
+        effects = {label: _effect(comparison, label, base, settings) for label in labels}
+        labels.sort(key=lambda label: -effects[label])
         for part in parts(settings, FULL_WIDTH):
             number = len(tables) + 1
             tables.append(_ablation_table(comparison, base, labels, part, f"ablation-{number}"))
     return tables
+
+
+def _effect(
+    comparison: Comparison, label: str, base: str | None, settings: Sequence[Setting]
+) -> float:
+    """The size of a change, whatever its sign: the mean over settings; -1 where there is none."""
+    found = [_difference(comparison, label, base, setting) for setting in settings]
+    sizes = [abs(difference.mean) for difference in found if difference.n]
+    return math.fsum(sizes) / len(sizes) if sizes else -1.0
+
+
+def _difference(comparison: Comparison, label: str, base: str | None, setting: Setting) -> Estimate:
+    group = comparison.groups.get((label, setting))
+    default = comparison.groups.get((str(base), setting))
+    if group is None or default is None:
+        return estimate([])
+    return paired_difference(group.accuracy, default.accuracy)
 
 
 def _ablation_table(
@@ -206,6 +226,7 @@ def _ablation_table(
     )
     caption += f"; {constant}." if constant else "."
     legend = (
+        "The largest change stands first, whatever its sign; of several columns their mean size. "
         f"Brackets: 95 % t interval over seeds, where there are {MINIMUM_SEEDS} or more; bold: the "
         "interval excludes 0."
     )
@@ -217,10 +238,7 @@ def _change(comparison: Comparison, label: str, base: str | None, setting: Setti
     if group is None:
         return Entry(NOTHING)
     words = problems(group)
-    default = comparison.groups.get((base, setting)) if base else None
-    found = estimate([])
-    if default is not None:
-        found = paired_difference(group.accuracy, default.accuracy)
+    found = _difference(comparison, label, base, setting)
     if found.n:
         words.insert(0, f"{interval(found, sign=True)} ({found.n})")
     return Entry(

@@ -4,6 +4,7 @@ from qbench import registry
 from qbench.errors import UsageError, unknown
 from qbench.study.expand import exclusions
 from qbench.study.grid import FLOAT_BITS, Grid
+from qbench.study.knobs import check_tuning
 from qbench.study.names import bit_ranges
 from qbench.study.rows import Row
 from qbench.study.schema import Bits, Component, Study
@@ -34,6 +35,7 @@ def check_study(study: Study) -> None:
         sentence = unknown("row", baseline, labels)
         raise SettingError(("report", "baseline"), sentence)
     _check_bits(study, grid)
+    check_tuning(study, grid.rows)
 
 
 def _check_listed_once(study: Study) -> None:
@@ -63,7 +65,7 @@ def _check_bits(study: Study, grid: Grid) -> None:
     }
     if not problems and not rules:
         return
-    for cell in grid.cells():
+    for _, cell in grid.cells():
         excluded = False
         for index, rule in enumerate(rules):
             try:

@@ -27,7 +27,7 @@ def expand(study: Study) -> Plan:
     counts = [0] * len(rules)
     cells = []
     grid = Grid(study)
-    for cell in grid.cells():
+    for _, cell in grid.cells():
         matching = next((i for i, rule in enumerate(rules) if rule.matches(cell)), None)
         if matching is None:
             cells.append(cell)

@@ -29,7 +29,7 @@ def _values(cell: Cell) -> dict[str, Any]:
         "bits": str(trial.bits),
         "weight_bits": trial.bits.weight,
         "activation_bits": trial.bits.activation,
-        "seed": trial.seed,
+        "seed": cell.seed,
     }
 
 

@@ -11,12 +11,15 @@ from qbench.study.trial import Trial
 
 __all__ = ["code_fingerprint", "fingerprint"]
 
+SAYS_ONLY = ("search", "components")
+"""Facts of a quantizer about other trials than the one that is run."""
+
 
 def fingerprint(trial: Trial) -> str:
     """Eight hexadecimal digits of the code of a trial's quantizers.
 
-    A method's own file counts, and every file beside it that it imports; comments, docstrings and
-    layout do not.
+    A method's own file counts, and every file beside it that it imports; comments, docstrings,
+    layout, and what only says how to tune or to ablate it, do not.
     """
     names = [trial.quantizer.name] + ([trial.activations.name] if trial.activations else [])
     return code_fingerprint(tuple(sorted({quantizers.entry(name).source for name in names})))
@@ -32,6 +35,8 @@ def code_fingerprint(sources: tuple[Path, ...]) -> str:
             body = getattr(node, "body", None)
             if isinstance(body, list) and body and _is_text(body[0]):
                 body[0] = ast.Pass()
+            if isinstance(node, ast.ClassDef):
+                node.body = list(_acting(node.body))
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()
 
@@ -56,6 +61,19 @@ def _siblings(source: Path) -> Iterator[Path]:
 
 def _tree(source: Path) -> ast.Module:
     return ast.parse(source.read_text(encoding="utf-8"))
+
+
+def _acting(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """A class's statements without the facts that change no number, and the texts below these."""
+    left_out = False
+    for line in body:
+        targets = getattr(line, "targets", [getattr(line, "target", None)])
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        if names & set(SAYS_ONLY):
+            left_out = True
+        elif not (left_out and _is_text(line)):
+            left_out = False
+            yield line
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -2,9 +2,10 @@
 
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,7 +14,7 @@ from qbench.registry import Entry, Registry
 from qbench.study.schema import Component
 from qbench.study.sentences import SettingError, SettingPath, refused
 
-__all__ = ["bit_ranges", "checked", "find", "torchvision_models"]
+__all__ = ["bit_ranges", "checked", "find", "space_words", "torchvision_models"]
 
 
 def find(registry: Registry, name: str, path: SettingPath) -> Entry:
@@ -74,6 +75,15 @@ def bit_ranges(widths: Iterable[int]) -> str:
             runs.append([width])
     parts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
     return ", ".join(parts) or "none"
+
+
+def space_words(space: Any) -> str:
+    """What an option is tuned over, in few words: ``1, 2 or 4``; ``1e-05 to 0.01, by its log``."""
+    if isinstance(space, Mapping):
+        scale = ", by its log" if space.get("log") else ""
+        return f"{space['low']:g} to {space['high']:g}{scale}"
+    *others, last = (str(value) for value in space)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 @cache

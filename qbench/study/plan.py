@@ -1,11 +1,13 @@
 """The plan of a study: its cells, the trials that they need, and what is left out and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qbench.study.schema import Study
 from qbench.study.trial import Trial
 
-__all__ = ["Cell", "Excluded", "Plan"]
+__all__ = ["Attempt", "Cell", "Choice", "Excluded", "Plan"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,17 @@ class Cell:
     label: str
     """The row of the report: a quantizer with what the study changes about it."""
     ablation: str = ""
-    """The factor that an ablation varies, such as ``options.backward=clipped``; else empty."""
+    """What an ablation changes: ``options.backward=clipped``, ``without kernel``; else empty."""
+    seed_offset: int = 0
+    """What the row adds to the study's seeds."""
+
+    @property
+    def seed(self) -> int:
+        """The study's seed that the cell stands for, by which rows are paired."""
+        return self.trial.seed - self.seed_offset
+
+    round: int = 0
+    """The round of tuning that chose its settings, from 1; 0 where nothing was tuned."""
 
     @property
     def is_float(self) -> bool:
@@ -34,6 +46,32 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A trial of a search, in its place there."""
+
+    trial: Trial
+    label: str
+    """The row that is tuned."""
+    round: int
+    """From 1."""
+    number: int
+    """In the search; 0 has the row's own values."""
+    settings: Mapping[str, Any]
+    """The knobs that differ from the row's own values, by dotted key."""
+    last: bool = True
+    """Whether it runs to the end of the search's epochs, and not to an earlier rung."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one round of tuning chose for a row in a setting."""
+
+    attempt: Attempt
+    score: float
+    """Validation accuracy, a share; -1 where every trial of the search failed."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study runs."""
 
@@ -42,9 +80,31 @@ class Plan:
     excluded: tuple[Excluded, ...] = ()
     needed: tuple[Trial, ...] = ()
     """Float trials that no row asks for, but that others start from."""
+    attempts: tuple[Attempt, ...] = ()
+    """Trials of searches that are known so far."""
+    search_starts: tuple[Trial, ...] = ()
+    """Float trials that those start from."""
+    choices: tuple[Choice, ...] = ()
+    """What searches have chosen so far."""
+    open: int = 0
+    """At most so many trials are not known yet, because searches have not got so far."""
+    open_epochs: int = 0
+    """At most so many epochs in them."""
+
+    def labels(self) -> dict[str, str]:
+        """Each trial's row in the report, or its place in a search, by its name."""
+        found: dict[str, dict[str, None]] = {}
+        for one in self.attempts:
+            label = f"{one.label} [search {one.round}.{one.number}]"
+            found.setdefault(one.trial.name, {})[label] = None
+        for cell in self.cells:
+            found.setdefault(cell.trial.name, {})[cell.label] = None
+        return {name: " / ".join(labels) for name, labels in found.items()}
 
     def trials(self) -> dict[str, Trial]:
         """Every trial once, by name; those that others start from come first."""
-        every = [*self.needed, *(cell.trial for cell in self.cells)]
+        attempts = (attempt.trial for attempt in self.attempts)
+        finals = (cell.trial for cell in self.cells)
+        every = [*self.needed, *self.search_starts, *attempts, *finals]
         every.sort(key=lambda trial: trial.needs is not None)
         return {trial.name: trial for trial in every}

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
@@ -12,19 +12,25 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
 from qbench.errors import unknown
+from qbench.study.ablations import Ablation, Exclusion
 from qbench.study.bundles import BUNDLES
+from qbench.study.recipes import check_recipe, over_recipe
 from qbench.study.settings import Settings
+from qbench.study.training_settings import Optimizer, Schedule, Training
+from qbench.study.tuning import Tuning
 from qbench.study.views import ReportSettings, TrackingSettings
 
 __all__ = [
     "Ablation", "Bits", "Component", "DataSettings", "DiagnosticEntry", "DiagnosticsSettings",
     "Exclusion", "Optimizer", "QuantizerEntry", "ReportSettings", "Resources", "Schedule",
-    "Settings", "Study", "TrackingSettings", "Training", "options_text",
+    "Settings", "Study", "TrackingSettings", "Training", "Tuning", "options_text",
 ]  # fmt: skip
 
 
@@ -89,54 +95,6 @@ class Component(Settings):
         return f"{self.name} ({options_text(self.options)})" if self.options else self.name
 
 
-class Optimizer(Settings):
-    """How latent weights and the network's other parameters move."""
-
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: PositiveFloat = 0.1
-    momentum: NonNegativeFloat = 0.9
-    """Of sgd; adam and adamw use ``betas``."""
-    nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: NonNegativeFloat = 1e-4
-    """Not applied to batch-norm parameters, biases and the quantizers' own parameters."""
-
-
-class Schedule(Settings):
-    """The learning rate over training, as a factor of the optimizer's rate."""
-
-    name: Literal["constant", "cosine", "linear", "step"] = "cosine"
-    """``cosine`` and ``linear`` fall to 0 at the end, step by step."""
-    warmup_epochs: NonNegativeFloat = 0.0
-    """A linear rise from 0 at the start."""
-    milestones: tuple[PositiveFloat, ...] = ()
-    """Of ``step``: the epochs at which the rate is multiplied by ``factor``."""
-    factor: PositiveFloat = 0.1
-
-
-class Training(Settings):
-    """The recipe: the same for every quantizer, unless an entry of the study says otherwise."""
-
-    epochs: NonNegativeInt = 200
-    """0 deploys the start as it is rounded, or as a post-training method fits it."""
-    batch: PositiveInt = 128
-    evaluation_batch: PositiveInt = 500
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    augmentation: tuple[Literal["crop", "flip"], ...] | None = None
-    """What is done to training images; ``null`` takes the data set's own, ``[]`` does nothing."""
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    clip_gradient: PositiveFloat | None = None
-    """The largest 2-norm of all gradients together."""
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    """Of the network in training; weights, quantizers and evaluation are float32 in each. ``tf32``:
-    a GPU multiplies with 10 bits of mantissa; ``bf16``: the network computes in bfloat16."""
-    engine: Literal["auto", "eager", "compiled", "captured"] = "auto"
-    """How a step is run; ``auto`` takes what pays on the device without changing a number there."""
-    reestimation_batches: NonNegativeInt = 20
-    """Training batches for re-estimating batch-norm statistics with deployed weights; 0: none."""
-
-
 class QuantizerEntry(Settings):
     """A row of the comparison: a quantizer, with what this study changes about it."""
 
@@ -146,10 +104,19 @@ class QuantizerEntry(Settings):
     options: dict[str, Any] = {}
     activations: Component | None = None
     """Another method for the activations."""
+    recipe: str | None = None
+    """A named recipe in place of the study's; what it does not say is the study's."""
     training: dict[str, Any] = {}
     """What this row's recipe changes, with the keys of ``training``; printed in the report."""
+    seed_offset: NonNegativeInt = 0
+    """Its trials train with the study's seeds plus this, and stand in the report at the seeds."""
 
     _short = model_validator(mode="before")(_name_only)
+
+    @field_validator("recipe")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return None if value is None else check_recipe(value)
 
 
 class DataSettings(Settings):
@@ -164,25 +131,6 @@ class DataSettings(Settings):
     """Training images held out for validation, the same for every trial."""
     limit: PositiveInt | None = None
     """Train on this many images only, for trying out."""
-
-
-class Ablation(Settings):
-    """One factor at a time around a row's defaults."""
-
-    quantizer: str
-    """The name or label of a row of ``quantizers``."""
-    vary: dict[str, list[Any]] = Field(min_length=1)
-    """Dotted keys of the row (``options.backward``, ``training.optimizer.learning_rate``)."""
-    cross: bool = False
-    """All combinations, in place of one factor at a time."""
-
-
-class Exclusion(Settings):
-    """Cells of the grid that are not run, with the reason that the plan and the report print."""
-
-    where: str
-    """An expression, such as ``quantizer == 'lsq' and weight_bits == 1``; see studies/README.md."""
-    because: str
 
 
 class DiagnosticEntry(Settings):
@@ -272,23 +220,24 @@ class Study(Settings):
     """``scratch``, ``float`` (the float trial of the same model, data and seed), or a file."""
     keep_float: tuple[str, ...] = ("first", "last", "shortcut")
     """Layers left in float: ``first``, ``last``, ``shortcut`` (1x1), or patterns of layer names."""
-    training: Training = Training()
+    recipe: str | None = None
+    """A named recipe under ``training``; ``paper``: each row by its own paper's."""
+    training: Training = Field(default=Training(), validate_default=True)
+    """The settings that the rows share, over those of the recipe."""
     ablations: tuple[Ablation, ...] = ()
     exclude: tuple[Exclusion, ...] = ()
+    tuning: Tuning | None = None
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
     resources: Resources = Resources()
     tracking: TrackingSettings = TrackingSettings()
     report: ReportSettings = ReportSettings()
 
-    @model_validator(mode="after")
-    def _check_trained(self) -> Self:
-        """What is not trained itself starts from what was."""
-        floats = [row for row in self.quantizers if row.name == "float"]
-        rows = {"scratch": self.quantizers, "float": floats or (QuantizerEntry(name="float"),)}
-        for row in rows.get(self.start, ()):
-            if row.training.get("epochs", self.training.epochs) == 0:
-                raise ValueError(
-                    f"'{row.label or row.name}' starts from random weights with 0 "
-                    "training.epochs; give it 1 or more, or start from 'float' with 1 or more"
-                )
-        return self
+    @field_validator("recipe")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return None if value is None else check_recipe(value)
+
+    @field_validator("training")
+    @classmethod
+    def _over_recipe(cls, value: Training, info: ValidationInfo) -> Training:
+        return over_recipe(info.data.get("recipe"), value)

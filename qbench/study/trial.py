@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from functools import cached_property
+from typing import Literal
 
 from pydantic import ConfigDict
 
@@ -39,6 +40,12 @@ class Trial(Settings):
     keep_float: tuple[str, ...] = ("first", "last", "shortcut")
     training: Training = Training()
     diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    judged_on: Literal["test", "validation"] = "test"
+    """``validation``: a trial of a search, which never opens the test set."""
+    until: int | None = None
+    """The epoch at which a trial of a search ends before its recipe does."""
+    continues: str = ""
+    """The name of the same trial until an earlier epoch, from whose checkpoint it goes on."""
 
     @cached_property
     def id(self) -> str:
@@ -57,6 +64,16 @@ class Trial(Settings):
         return re.sub(r"[^A-Za-z0-9_+.-]", "_", f"{'-'.join(words)}-s{self.seed}-{self.id}")
 
     @property
+    def last_epoch(self) -> int:
+        """The epochs that are trained."""
+        return self.training.epochs if self.until is None else self.until
+
+    @property
     def needs(self) -> str | None:
-        """The name of the trial that this one starts from."""
+        """The name of the trial that has to be done before."""
+        return self.continues or self.starts_from
+
+    @property
+    def starts_from(self) -> str | None:
+        """The name of the trial whose weights it starts from."""
         return self.start.removeprefix("trial:") if self.start.startswith("trial:") else None

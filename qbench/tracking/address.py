@@ -1,5 +1,6 @@
 """Where the tracking store is, whether it answers, and how to browse it; imports no mlflow."""
 
+import re
 import shlex
 import shutil
 import socket
@@ -12,8 +13,8 @@ from qbench.errors import UsageError, unknown
 from qbench.storage import remote
 
 __all__ = [
-    "check_reachable", "default_uri", "mask", "own_folder", "sqlite_file", "ui_address",
-    "ui_command",
+    "check_reachable", "default_uri", "mask", "mask_all", "own_folder", "sqlite_file",
+    "ui_address", "ui_command",
 ]  # fmt: skip
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -74,6 +75,11 @@ def mask(uri: str) -> str:
     )
     shown = urlunsplit(SplitResult(parts.scheme, location, parts.path, query, parts.fragment))
     return uri if uri.startswith("sqlite:") else shown
+
+
+def mask_all(text: str) -> str:
+    """The text with the secrets of every address in it replaced by ``***``."""
+    return re.sub(r"[\w+.-]+://\S+", lambda found: mask(found[0]), text)
 
 
 def check_reachable(uri: str) -> None:

@@ -2,13 +2,14 @@
 
 import importlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from qbench.store import Status
 from qbench.study.plan import Plan
+from qbench.study.trial import Trial
 from qbench.tracking.tracker import Tracker
 
 __all__ = ["BackgroundTracker"]
@@ -47,6 +48,12 @@ class BackgroundTracker:
         self._tracker = opened
         self._thread.submit(opened.sync_all, self._trials.values())
         return f"{opened.ui_command()}\n        {opened.ui_page()}"
+
+    def planned(self, plan: Plan, trials: Sequence[Trial]) -> None:
+        """Trials of a plan, which may have grown, are to be run."""
+        self._plan, self._trials = plan, plan.trials()
+        if self._tracker is not None:
+            self._thread.submit(self._tracker.learn, plan)
 
     def started(self, name: str) -> None:
         """A trial starts."""

@@ -55,6 +55,7 @@ class FoundRun:
     metrics: dict[str, float] = field(default_factory=dict)
     has_inputs: bool = False
     has_outputs: bool = False
+    is_new: bool = False
 
 
 class Store:
@@ -161,7 +162,7 @@ class Store:
             run = self.client.create_run(
                 experiment, start_time=started or None, tags=_short(tags), run_name=name
             )
-            return FoundRun(run.info.run_id, dict(run.data.tags))
+            return FoundRun(run.info.run_id, dict(run.data.tags), is_new=True)
 
     def log(
         self,

@@ -80,7 +80,7 @@ def parameters(trial: Trial) -> dict[str, str]:
         "weight_bits": trial.bits.weight,
         "activation_bits": trial.bits.activation,
         "seed": trial.seed,
-        "start": "float" if trial.needs else trial.start,
+        "start": "float" if trial.starts_from else trial.start,
         "epochs": training.epochs,
         "batch": training.batch,
         "optimizer": training.optimizer.name,
@@ -88,7 +88,7 @@ def parameters(trial: Trial) -> dict[str, str]:
     }
     changed = trial.model_dump(mode="json", exclude_defaults=True)
     recipe = changed.pop("training", {})
-    for told in ("bits", "seed", "start"):
+    for told in ("bits", "seed", "start", "continues"):
         changed.pop(told, None)
     for told in ("epochs", "batch"):
         recipe.pop(told, None)

@@ -75,15 +75,14 @@ class TrialRuns:
         self._tags, self._datasets = tags, provenance.get("datasets", {})
         self.results = results
         self._known: dict[str, _Known] = {}
-        self.labels: dict[str, str] = {}
-        self._ablations: dict[str, str] = {}
+        self.learn(plan)
+
+    def learn(self, plan: Plan) -> None:
+        """Take labels from a plan, which may have grown."""
+        self.labels = plan.labels()
         self._tell_data = len({trial.data.label for trial in plan.trials().values()}) > 1
-        for cell in plan.cells:
-            name = cell.trial.name
-            others = self.labels.get(name, "").split(" / ")
-            self.labels[name] = " / ".join(dict.fromkeys([*filter(None, others), cell.label]))
-            if cell.ablation:
-                self._ablations[name] = cell.ablation
+        self._ablations = {cell.trial.name: cell.ablation for cell in plan.cells if cell.ablation}
+        self._searches = {one.trial.name: f"round {one.round}" for one in plan.attempts}
 
     def write(self, trial: Trial, *, ended: bool) -> None:
         """Make the run equal to the files.
@@ -161,12 +160,14 @@ class TrialRuns:
     def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
         known = self._known.get(trial.name)
         if known is None:
-            tags = self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT}
+            tags = (
+                self._tags | self._row_tags(trial) | {"qbench.layout": LAYOUT, "state": "running"}
+            )
             run = self._store.find_or_create(
                 self._experiment, "qbench.trial", trial.name, self._name(trial), tags,
                 read_history(folder).started,
             )  # fmt: skip
-            known = self._known[trial.name] = _Known(run)
+            known = self._known[trial.name] = _Known(run, resumed=run.is_new)
             if run.tags.get("qbench.layout") != LAYOUT:
                 self._delete(trial, known)
                 return self._find(trial, folder)
@@ -186,10 +187,7 @@ class TrialRuns:
         if begun == history.begun or not history.begun:
             return known
         self._delete(trial, known)
-        known = self._find(trial, folder)
-        if folder.status() == "partial":
-            self._resume(trial, known)
-        return known
+        return self._find(trial, folder)
 
     def _resume(self, trial: Trial, known: _Known) -> None:
         run = known.run
@@ -226,6 +224,7 @@ class TrialRuns:
                 "mlflow.parentRunId": self._parent,
                 "kind": "trial",
                 "ablation": self._ablations.get(trial.name, ""),
+                "tuning": self._searches.get(trial.name, ""),
             }
         )
         return {key: value for key, value in tags.items() if value}

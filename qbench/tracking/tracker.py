@@ -15,6 +15,7 @@ from qbench.tracking.address import (
     check_reachable,
     default_uri,
     mask,
+    mask_all,
     own_folder,
     ui_address,
     ui_command,
@@ -94,7 +95,8 @@ class Tracker:
             store.describe(experiment, *_page_tags(Page(study, experiment, parent.run_id)))
             store.resume(parent.run_id, study_run_name(study.study))
             store.log(parent.run_id, tags=common)
-            store.client.log_artifact(parent.run_id, str(study_file))
+            text = study_file.read_text(encoding="utf-8")
+            store.client.log_text(parent.run_id, mask_all(text), study_file.name)
             store.client.log_dict(parent.run_id, _plan_as_dict(plan), "plan.json")
         models = LoggedModels(store, experiment)
         runs = TrialRuns(
@@ -114,6 +116,11 @@ class Tracker:
     def ui_page(self) -> str:
         """The address of the study's page, where the browser is on the server's machine."""
         return ui_address(self._store.uri) + self._page.address()
+
+    def learn(self, plan: Plan) -> None:
+        """Go on with a plan that has grown."""
+        self._plan = plan
+        self._runs.learn(plan)
 
     def started(self, trial: Trial, label: str = "") -> None:
         """A trial runs: its run is made, or found again and set to running.

@@ -14,13 +14,14 @@ from qbench.training.setup import Experiment
 
 __all__ = ["added_parameters", "state_bytes", "training_cost"]
 
+_IMAGES = 16
 _UNCOUNTED: dict[str, int | None] = {"kernels": None, "host_syncs": None}
 
 
 def training_cost(experiment: Experiment, epochs: int) -> dict[str, int | None]:
     """Count one more training step and what training keeps; nothing may be trained or read after.
 
-    The step is one of the middle of training, on a batch without augmentation: schedules stand
+    The step is one of the middle of training, on a few images without augmentation: schedules stand
     there, and the optimizers have their state. It is counted once the trial is otherwise done, so a
     trial that was cut off and continued counts the same, and no number of training can change.
 
@@ -80,7 +81,7 @@ def _step(experiment: Experiment, epochs: int) -> dict[str, int | None]:
         total_epochs=epochs,
         learning_rate=engine.training.optimizer.learning_rate / 2,
     )
-    batch = next(iter(loader.plain_training(1)))
+    batch = loader.diagnostic(_IMAGES)  # the number of images changes no number of kernels
     engine.fetch = as_given  # input is not counted
     model.train()
     try:

@@ -27,7 +27,8 @@ def describe_environment(
 
     ``peak_memory_bytes`` is, since the last :func:`reset_peak_memory`, what torch allocated on a
     GPU; on a CPU what the whole process held, libraries included. ``peak_memory_is_own`` says
-    whether it could start anew, so that a worker's earlier trials are not in it.
+    whether it could start anew, so that a worker's earlier trials are not in it. ``node`` is Ray's
+    id of the machine, which is empty without Ray.
     """
     on_gpu = device.startswith("cuda")
     return {
@@ -45,6 +46,7 @@ def describe_environment(
         "engine": engine,
         "peak_memory_bytes": peak_memory(device),
         "peak_memory_is_own": on_gpu or os.access(CLEAR, os.W_OK),
+        "node": os.environ.get("QBENCH_NODE", ""),
         "started": started,
         "finished": finished,
     }

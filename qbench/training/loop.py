@@ -52,14 +52,14 @@ def train(trial: Trial, site: Site) -> Iterator[list[Row]]:
         site: Where: paths, device, threads.
 
     Yields:
-        The rows of each epoch as it ends, and at last those of the test set.
+        The rows of each epoch as it ends, and at last those of the test set, if it is opened.
 
     Raises:
         DivergedError: The loss became infinite or not a number.
         StartError: The weights to start from are missing.
     """
     run = Run(trial, site)
-    while run.state.epoch < trial.training.epochs:
+    while run.state.epoch < trial.last_epoch:
         yield run.train_epoch()
     yield run.finish()
 
@@ -77,7 +77,7 @@ class Run:
             if site.leads:
                 self.folder.write_trial(trial, self.code)
             made = self.experiment
-            state = load_checkpoint(self.folder, self.code, made.model, made.optimizers)
+            state = self._continued()
         self.state = state or State()
         if state is not None or not trial.training.epochs:
             made.engine.set_progress(self._progress())
@@ -91,6 +91,15 @@ class Run:
             if not trial.training.epochs:
                 self._validate()
             self._measure()
+
+    def _continued(self) -> State | None:
+        """Where the checkpoint stands, its own or that of the trial that it goes on from."""
+        made, names = self.experiment, (self.trial.name, self.trial.continues)
+        folders = (TrialFolder(self.site.results, name) for name in names if name)
+        states = (
+            load_checkpoint(folder, self.code, made.model, made.optimizers) for folder in folders
+        )
+        return next((state for state in states if state is not None), None)
 
     def train_epoch(self) -> list[Row]:
         """Train to the end of the running epoch, measure, and return the epoch's rows."""
@@ -131,6 +140,20 @@ class Run:
             deployed = placed(load_deployed(data, self._fresh_network()), self.site)
             few, bits = loader.diagnostic(16)[0], self.trial.bits
             report = audit_report(data, deployed, few, bits.weight, bits.activation)
+        if self.trial.judged_on == "test":
+            self._test(deployed)
+        del deployed  # the counted step is to hold no more memory than those of training
+        with self.clock.phase("deploy"):
+            report["cost"] |= training_cost(self.experiment, self.trial.training.epochs)
+            self.folder.write_json("audit.json", report)
+        state.seconds.extend(self.clock.take(state.epoch))
+        self._write_tables()
+        self._write_environment()
+        return state.history[first_row:]
+
+    def _test(self, deployed: nn.Module) -> None:
+        """Evaluate on the test set."""
+        loader = self.experiment.loader
         with self.clock.phase("test"):
             loss, accuracy = evaluate(deployed, loader.test(), "deployed")
             _, trained = evaluate(self.experiment.model, loader.test(), "training")
@@ -143,14 +166,6 @@ class Run:
                 reestimate_batch_norm(deployed, (images for images, _ in plain))
                 _, accuracy = evaluate(deployed, loader.test(), "deployed")
                 self._add("test/accuracy_reestimated", accuracy)
-        del deployed  # the counted step is to hold no more memory than those of training
-        with self.clock.phase("deploy"):
-            report["cost"] |= training_cost(self.experiment, self.trial.training.epochs)
-            self.folder.write_json("audit.json", report)
-        state.seconds.extend(self.clock.take(state.epoch))
-        self._write_tables()
-        self._write_environment()
-        return state.history[first_row:]
 
     def _write_environment(self) -> None:
         site, engine = self.site, self.experiment.engine.name

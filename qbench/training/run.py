@@ -42,8 +42,8 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
         with peers(trial, site), products_in("ieee"):
             for rows in train(trial, site):
                 values: dict[str, float] = {row.name: row.value for row in rows}
-                epoch = rows[-1].epoch if rows else 0
-                yield {"epoch": epoch, "epochs": trial.training.epochs} | values
+                epoch = rows[-1].epoch if rows else trial.last_epoch
+                yield {"epoch": epoch, "epochs": trial.last_epoch} | values
         folder.finish()
     except StorageError:
         raise

@@ -120,10 +120,10 @@ def _factory(component: Component, target: Target, bits: int) -> Callable[[], Qu
 
 def _load_start(trial: Trial, site: Site, model: nn.Module) -> None:
     path = site.start_file
-    if trial.needs is not None:
-        folder = TrialFolder(site.results, trial.needs)
+    if trial.starts_from is not None:
+        folder = TrialFolder(site.results, trial.starts_from)
         if folder.status() != "done":
-            raise StartError(f"it starts from {trial.needs}, which has no result")
+            raise StartError(f"it starts from {trial.starts_from}, which has no result")
         path = folder.path / "deployed.safetensors"  # of a float network, its state
     if path is not None:
         with local_copy(path) as file:

@@ -15,8 +15,9 @@ from qbench.bench.gpu import side_by_side
 from qbench.bench.harness import Span, occupancy
 from qbench.bench.limits import Operation, floor_seconds, operations
 from qbench.bench.outcome import Setting, read_records
+from qbench.bench.scaling import QUICK_SIZES, Measured, further
 
-LONG = ("harness", "gpu")  # one starts Ray and MLflow, the other runs four suites again
+LONG = ("harness", "scaling", "gpu")  # two start Ray and MLflow, the last runs four suites again
 HERE = [suite for suite in SUITES if suite not in LONG]
 
 
@@ -134,6 +135,23 @@ def test_occupancy_is_1_where_no_core_ever_waits() -> None:
     assert occupancy(late, 2) == pytest.approx(33 / 30)
 
 
+def test_what_a_trial_more_costs_leaves_the_start_out() -> None:
+    small, large = (Measured(count, 20 + 0.25 * count, 5, 1, 0, 0) for count in (100, 1000))
+    assert further(small, large) == pytest.approx(0.25)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # two whole studies; where a machine is busy, minutes each
+def test_a_study_that_grows_is_tracked_whole(tmp_path: Path) -> None:
+    done = bench("scaling", "--quick", "--output", tmp_path)
+    assert done.exit_code == 0, done.output
+    (record,) = read_records(tmp_path, SUITES)
+    (table,) = record.outcome.tables
+    counts = [(row[0], row[-1]) for row in table.rows]
+    assert counts == [(size, size + 1) for size in QUICK_SIZES]
+    assert all(0 < row[-2] < 1.5 for row in table.rows), "GiB"
+
+
 def test_trials_side_by_side_on_the_cpu() -> None:
     case = Case("ste", "W1A32", "resnet8", batch=2)
     assert side_by_side(2, case, "cpu", "eager", steps=1) > 0
@@ -154,7 +172,7 @@ def test_a_grid_that_has_no_time_left_measures_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", LONG)
+@pytest.mark.parametrize("suite", ["harness", "gpu"])
 def test_a_long_suite_runs(suite: str, tmp_path: Path) -> None:
     done = bench(suite, "--quick", "--output", tmp_path)
     assert done.exit_code == 0, done.output

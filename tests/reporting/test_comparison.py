@@ -1,5 +1,6 @@
 """Planted winners, ties and gaps: what the comparison and its sentence claim of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from qbench.reporting.compare import Comparison, Setting
 from qbench.reporting.difference_tables import difference_tables
 from qbench.reporting.footnotes import Footnotes
 from qbench.reporting.headline import headline
+from qbench.reporting.long import long_results
 from qbench.reporting.tables import ablation_tables, comparison_tables, detail_table
 from qbench.store import Failure, TrialFolder
 from qbench.study.plan import Cell, Plan
@@ -197,6 +199,54 @@ def test_ablations_stand_in_their_own_table(tmp_path: Path) -> None:
     assert [name for name, _ in table.rows] == ["ste, accuracy (%)", "backward=x"]
     # Differences -0.9, -1.1 and -1.0 points: 0.1 * 4.302653 / sqrt(3) = 0.248
     assert table.rows[1][1][0].text == "−1.00 [−1.25, −0.75] (3)"
+
+
+def test_ablations_are_ordered_by_their_effect(tmp_path: Path) -> None:
+    """Over both settings and whatever its sign; what has no result stands last."""
+    planted = {"small": -0.001, "up": 0.01, "down": -0.03, "not run": 0.0}
+    bits = ("W2A32", "W4A32")
+    cells = [
+        Cell(make_trial("ste", width, seed, start=f"file:{what}"), f"ste [{what}]", what)
+        for what in planted
+        for width in bits
+        for seed in (0, 1, 2)
+    ]
+    plan = make_plan(bits=bits, extra=cells)
+    offsets = {f"ste [{what}]": change for what, change in planted.items()}
+    for cell in plan.cells:
+        if cell.ablation != "not run":
+            write_trial(tmp_path, cell.trial, 0.8 + offsets.get(cell.label, 0.0))
+    (table,) = ablation_tables(Comparison(plan, tmp_path))
+    names = [name for name, _ in table.rows]
+    assert names == ["ste, accuracy (%)", "down", "up", "small", "not run"]
+    assert "largest change stands first" in str(table.legend)
+
+
+def test_a_row_with_other_seeds_is_paired_with_the_studys(tmp_path: Path) -> None:
+    again = [Cell(make_trial("ste", "W4A32", 1000 + s), "again", "", 1000) for s in (0, 1, 2)]
+    plan = make_plan(extra=again)
+    for cell in plan.cells:
+        write_trial(tmp_path, cell.trial, 0.8 + 0.01 * cell.seed + 0.02 * (cell.label == "again"))
+    found = Comparison(plan, tmp_path)
+    group = found.groups["again", found.settings[0]]
+    assert list(group.results) == [0, 1, 2]
+    difference = found.minus_baseline(group)
+    assert difference.n == 3
+    assert difference.mean == pytest.approx(2.0)
+    assert difference.deviation == pytest.approx(0.0, abs=1e-9)  # the seed's effect is gone
+    assert set(long_results(found)["seed"]) == {0, 1, 2}
+
+
+def test_starts_of_other_seeds_are_no_seeds_of_the_float_network(tmp_path: Path) -> None:
+    again = Cell(make_trial("ste", "W4A32", 1000), "again", "", 1000)
+    plan = make_plan(("ste",), seeds=(0,), extra=[again])
+    needed = tuple(make_trial("float", "W32A32", seed) for seed in (0, 1000))
+    for trial in (*needed, *(cell.trial for cell in plan.cells)):
+        write_trial(tmp_path, trial, 0.8)
+    found = Comparison(replace(plan, needed=needed), tmp_path)
+    group = found.float_of(found.settings[0])
+    assert group is not None
+    assert list(group.results) == [0]
 
 
 def test_many_settings_make_several_tables(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 from synthetic_costs import MACHINE, costly, costs, sums
 from synthetic_results import make_plan, make_trial
 
-from qbench.reporting.document import Entry, Table
+from qbench.reporting.document import Entry, Items, Table
+from qbench.reporting.facts import fairness
 from qbench.reporting.fairness_table import fairness_table
 from qbench.reporting.latex import render_latex
 from qbench.reporting.markdown import render_markdown
@@ -86,6 +87,38 @@ def test_many_factors_of_few_rows_stand_below_each_other(others: int, head: str)
     places = ("gradient clipping", "ste") if head == "factor" else ("ste", "gradient clipping")
     assert entry(found, *places).text == "2.5"
     assert all(len(cells) == len(found.columns) for _, cells in found.rows)
+
+
+def sentences(plan: Plan) -> str:
+    parts = list(fairness(costly(plan, lambda cell: 0.9, lambda cell: {})))
+    return "\n".join(line for part in parts if isinstance(part, Items) for line in part.items)
+
+
+def test_rows_by_their_papers_are_no_same() -> None:
+    rows = [{"name": "float", "recipe": "cifar_200ep"}, "daq", "pact"]
+    plan = study(rows, recipe="paper", training={"label_smoothing": 0.1})
+    found = table(plan)
+    assert [entry(found, row, "epochs").text for row in ("float", "daq", "pact")] == [
+        "200", "400", "200",
+    ]  # fmt: skip
+    assert not any("the study's own recipe: " in note for note in found.notes)
+    assert "label smoothing: 0.1" in found.notes[0]
+    shared = next(
+        part
+        for part in fairness(costly(plan, lambda cell: 0.9, lambda cell: {}))
+        if isinstance(part, Table) and part.key == "recipe"
+    )
+    assert [name for name, _ in shared.rows] == ["label_smoothing"]
+    told = sentences(plan)
+    assert "float has the recipe cifar_200ep: the field's common" in told
+    assert "daq has the recipe paper:daq: Kim et al." in told
+
+
+def test_a_recipe_and_other_seeds_are_told() -> None:
+    again = {"name": "ste", "label": "ste again", "seed_offset": 1000}
+    told = sentences(study(["float", "ste", again], recipe="cifar_400ep"))
+    assert "The rows' recipe is cifar_400ep: the CIFAR recipe of binary networks" in told
+    assert "ste again: ste, trained with the seeds plus 1000" in told
 
 
 def test_another_method_for_activations_and_an_update_of_its_own_are_differences() -> None:

@@ -15,7 +15,9 @@ from qbench.reporting.compare import Comparison, Setting
 from qbench.reporting.ranking import Ranking
 from qbench.reporting.ranks import SIGNIFICANT
 from qbench.reporting.statistics import estimate, paired_difference
+from qbench.study.expand import expand
 from qbench.study.plan import Cell, Plan
+from qbench.study.schema import Study
 
 SHARED, OWN = 0.01, 0.003
 """Standard deviations of a seed's effect on all rows, and of a run, as shares of test images."""
@@ -120,6 +122,45 @@ def test_a_sole_bold_row_is_false_at_most_as_often_as_it_says(count: int, seeds:
 def test_a_sole_bold_row_is_rarely_one_of_two_best(seeds: int) -> None:
     """The hardest case: of many rows two are best, and only they can be mistaken."""
     assert marked_in(6, seeds, 1000, worse=4)[0] <= most(1000)
+
+
+def same_method_twice(seeds: int, studies: int) -> tuple[float, float]:
+    """One method under two names, with other seeds: how often a report tells them apart.
+
+    Returns:
+        The shares of studies in which the difference to the baseline is bold, and in which one of
+        the two is the sole bold row.
+    """
+    again = {"name": "ste", "label": "ste, again", "seed_offset": 1000}
+    settings = {
+        "study": "twice", "question": "Is a method better than itself?",
+        "quantizers": ["ste", again], "models": ["mlp"], "data": {"sets": ["digits"]},
+        "bits": ["W4A32"], "seeds": list(range(seeds)),
+    }  # fmt: skip
+    plan = expand(Study.model_validate(settings))
+    random = np.random.default_rng([11, seeds])
+    differs, alone = [], []
+    for _ in range(studies):
+        comparison = null_study(plan, random)
+        (setting,) = comparison.settings
+        differs.append(
+            comparison.minus_baseline(comparison.groups["ste, again", setting]).excludes_zero
+        )
+        alone.append(len(comparison.marked(setting)) == 1)
+    return float(np.mean(differs)), float(np.mean(alone))
+
+
+def test_a_method_is_rarely_better_than_itself() -> None:
+    assert max(same_method_twice(3, 150)) <= most(150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_a_method_is_better_than_itself_at_most_as_often_as_is_said(seeds: int) -> None:
+    differs, alone = same_method_twice(seeds, 1000)
+    assert differs <= most(1000)
+    assert alone <= most(1000)
+    assert differs > 0  # the test could not fail if nothing ever were called different
 
 
 def best_is_left_out(count: int, seeds: int, studies: int) -> float:

@@ -30,6 +30,19 @@ def test_comments_docstrings_and_layout_do_not_count(method: Path) -> None:
     assert digits(method) == before
 
 
+def test_what_says_how_to_tune_or_ablate_a_method_does_not_count(method: Path) -> None:
+    plain = METHOD + "\n\nclass Method:\n    bits = 2\n    share = 0.5\n"
+    method.write_text(plain)
+    before = digits(method)
+    said = (
+        '    search = {"share": [0.5, 0.7]}\n    """Told."""\n    components: dict = {}\n    share'
+    )
+    method.write_text(plain.replace("    share", said))
+    assert digits(method) == before
+    method.write_text(plain.replace("bits = 2", "bits = 3"))
+    assert digits(method) != before
+
+
 @pytest.mark.parametrize("name", ["method.py", "helper.py"])
 def test_code_counts_also_that_of_a_helper_file(method: Path, name: str) -> None:
     before = digits(method)

@@ -263,7 +263,8 @@ def test_nothing_heavy_is_imported() -> None:
 # Values that reach deep into the checks, beside arbitrary ones.
 PLAUSIBLE = st.sampled_from(
     ["ste", "lsq", "float", "scratch", "W1A1", "W4A4", "adam", "torchvision/vgg16", "seed == 0",
-     "options.weight_backward", ["clipped"], {"name": "ste"}, {"epochs": 3}, 0, 1, -1, 2**40, 1e308]
+     "options.weight_backward", ["clipped"], {"name": "ste"}, {"epochs": 3}, "paper", 0, 1, -1,
+     2**40, 1e308]
 )  # fmt: skip
 VALUES = PLAUSIBLE | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -272,7 +273,12 @@ VALUES = PLAUSIBLE | st.recursive(
 )
 FULL = VALID | {
     "start": "float",
-    "ablations": [{"quantizer": "ste", "vary": {"options.weight_backward": ["clipped"]}}],
+    "recipe": "cifar_200ep",
+    "quantizers": ["float", "ste", {"name": "daq", "recipe": "paper", "seed_offset": 3}],
+    "ablations": [
+        {"quantizer": "ste", "vary": {"options.weight_backward": ["clipped"]}, "cross": True},
+        {"quantizer": "daq", "without": ["kernel", "output_scale"]},
+    ],
     "exclude": [{"where": "seed == 1", "because": "enough"}],
     "report": {"baseline": "float"},
 }

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from qbench.growth import Growth
 from qbench.study.expand import expand
 from qbench.study.load import load_study
 from qbench.study.schema import Study
@@ -24,13 +25,16 @@ def example() -> str:
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_shipped_study_loads_and_its_question_is_in_the_readme(path: Path) -> None:
+def test_a_shipped_study_loads_and_its_question_is_in_the_readme(
+    path: Path, tmp_path: Path
+) -> None:
     study = load_study(path)
     assert study.study == path.stem
     readme = (STUDIES / "README.md").read_text()
     (row,) = [line for line in readme.splitlines() if line.startswith(f"| `{path.name}` |")]
     assert study.question in row
-    assert f"{len(expand(study).trials())} trials" in row
+    plan = Growth(expand(study), tmp_path).plan
+    assert f"{len(plan.trials()) + plan.open} trials" in row
 
 
 def test_the_example_loads(tmp_path: Path, example: str) -> None:

@@ -11,6 +11,7 @@ from qbench.tracking.address import (
     check_reachable,
     default_uri,
     mask,
+    mask_all,
     sqlite_file,
     ui_address,
     ui_command,
@@ -87,6 +88,27 @@ def test_bad_address_is_refused(uri, sentence):
 )
 def test_secrets_are_masked(uri, shown):
     assert mask(uri) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "python -m qbench.run s.yaml tracking.uri=postgresql://u:hunter2@h/db --local",
+        shlex.join(["qbench", "run", "tracking.uri=postgresql://u:it's-hunter2@h/db"]),
+        "tracking: {uri: 'https://u:hunter2@h:5000', enabled: true}",
+        'tracking:\n  uri: "mysql://h/db?password=hunter2"\n',
+    ],
+)
+def test_secrets_are_masked_within_text(text):
+    shown = mask_all(text)
+    assert "hunter2" not in shown
+    assert "***" in shown
+    assert shown.split("://")[0] == text.split("://")[0]
+
+
+def test_text_without_secrets_stays_as_it_is():
+    text = "study: a\n# see https://example.org/a?b=c and user@host, a: b\n"
+    assert mask_all(text) == text
 
 
 def test_ui_command_quotes_the_path():

@@ -1,9 +1,20 @@
 import math
+from pathlib import Path
 
 import pytest
-from trial_files import BEGUN, NAMES, fail, finish, logged_points, make_trial, write_epochs
+from trial_files import (
+    BEGUN,
+    NAMES,
+    fail,
+    finish,
+    logged_points,
+    make_plan,
+    make_trial,
+    write_epochs,
+)
 
 from qbench.store import Row
+from qbench.tracking.tracker import Tracker
 
 
 def test_study_has_a_parent_run_and_a_child_run_a_trial(results, open_tracker, view):
@@ -36,6 +47,16 @@ def test_study_has_a_parent_run_and_a_child_run_a_trial(results, open_tracker, v
     assert str(report) in note
     assert r"**lsq\_2 is best.**" in parent.data.tags["mlflow.note.content"]
     assert f"{parent.info.run_id}/artifacts/report/report.md" in note
+
+
+def test_the_study_file_is_kept_without_its_password(results, open_tracker, view):
+    text = "study: tiny\ntracking: {{uri: 'postgresql://u:{}@h/db'}}  # ours\n"
+    study_file = results.parent / "secret.yaml"
+    study_file.write_text(text.format("hunter2"))
+    Tracker.open(make_plan(make_trial()), None, results, study_file, {}).close(None, {})
+    (parent,) = view.runs("study")
+    kept = view.client.download_artifacts(parent.info.run_id, "secret.yaml", str(results))
+    assert Path(kept).read_text() == text.format("***")
 
 
 def test_run_of_a_done_trial_holds_what_its_files_hold(results, open_tracker, view):

@@ -1,0 +1,43 @@
+"""``python -m qbench.bench.empty_study FACTS STUDY…``: the run command with trials that do nothing.
+
+What it took is written to the file FACTS: ``before`` and ``running``, seconds until the trials
+start and until the last has ended, and ``peak_bytes``, the most memory that this process held.
+"""
+
+import json
+import resource
+import runpy
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from qbench.execution.execute import execute
+from qbench.execution.jobs import Outcome
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the study, and write the facts whatever its exit code."""
+    begin, facts = time.monotonic(), Path(sys.argv.pop(1))
+    times: dict[str, float] = {}
+
+    def execute_empty(*arguments: Any, **options: Any) -> Outcome:
+        times["before"] = time.monotonic() - begin
+        outcome = execute(*arguments, **options, run="qbench.bench.scaling:train")
+        times["running"] = time.monotonic() - begin - times["before"]
+        return outcome
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    try:
+        with patch("qbench.session.execute", execute_empty):
+            runpy.run_module("qbench.run", run_name="__main__")
+    finally:  # the command ends in an exit
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        facts.write_text(json.dumps(times | {"peak_bytes": peak}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

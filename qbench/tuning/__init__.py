@@ -1,0 +1,1 @@
+"""Tuning every row of a study alike: spaces, searches, rounds, choices."""
