@@ -32,7 +32,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
               "quantizers", "registry", "store", "study", "errors"},
     "execution": {"training", "remote_path", "storage", "store", "study", "errors"},
     "tracking": {"registry", "storage", "store", "study", "errors"},
-    "reporting": {"storage", "store", "study", "registry", "errors"},
+    "reporting": {"storage", "store", "study", "tuning", "registry", "errors"},
 }  # fmt: skip
 HOMES = {  # a library, and the only folder that imports it
     "ray": "execution",

@@ -5,7 +5,7 @@ in one of the other states with a reason.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from qbench.study.trial import Trial
 
 __all__ = [
     "ACCURACY", "CURVES", "STATES", "TIMELINES", "State", "TrialResult",
-    "collect",
+    "collect", "phase_seconds",
 ]  # fmt: skip
 
 State = Literal["done", "failed", "refused", "unfinished", "missing", "damaged"]
@@ -79,6 +79,21 @@ def collect(trials: Iterable[Trial], results: Path) -> dict[str, TrialResult]:
     return {result.trial.name: result for result in found}
 
 
+def median(rounds: Sequence[TrialResult]) -> TrialResult:
+    """Of one seed's results, one a round of tuning, the one in the middle; the worse of two.
+
+    One that failed is worse than all others; while one is missing, it stands for all.
+    """
+    for result in rounds:
+        if result.state not in ("done", "failed", "refused"):
+            return result
+
+    def accuracy(result: TrialResult) -> float:
+        return result.final[ACCURACY][1] if result.state == "done" else -math.inf
+
+    return sorted(rounds, key=accuracy)[(len(rounds) - 1) // 2]
+
+
 def read_trial(trial: Trial, results: Path) -> TrialResult:
     """Read one trial's files; a bad one gives the state ``damaged`` and names it."""
     folder = TrialFolder(results, trial.name)
@@ -132,7 +147,7 @@ def _done(trial: Trial, folder: TrialFolder) -> TrialResult:
         final=dict(sorted(final.items())),
         curves=curves,
         audit={name: value for name, value in audit.items() if name != "tensors"},
-        seconds=_seconds(folder),
+        seconds=phase_seconds(folder),
         environment=folder.read_json("environment.json"),
     )
 
@@ -151,7 +166,8 @@ def _histories(table: pa.Table) -> Iterator[tuple[str, list[tuple[int, float]]]]
         yield str(names.dictionary[codes[places[0]]]), [(int(e), float(v)) for e, v in pairs]
 
 
-def _seconds(folder: TrialFolder) -> dict[str, float]:
+def phase_seconds(folder: TrialFolder) -> dict[str, float]:
+    """Wall time of each phase of a trial that is done."""
     table = folder.read_table("seconds.parquet")
     phases = pc.dictionary_encode(table.column("phase")).combine_chunks()
     totals = np.bincount(phases.indices, table.column("seconds"), len(phases.dictionary))

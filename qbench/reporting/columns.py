@@ -8,11 +8,13 @@ from typing import NamedTuple
 from qbench.reporting.document import Entry
 from qbench.reporting.numbers import NOTHING
 
-__all__ = ["Span", "is_numeric", "spans", "split_number"]
+__all__ = ["BESIDE", "Span", "is_numeric", "spans", "split_number"]
 
 _NUMBER = re.compile(r"([+−-]?\d+(?:\.\d+)?(?:e[+−-]?\d+)?)(?![\w.,/-])(.*)", re.DOTALL)
 """A number at the start of a text, and the rest; versions, dates and lists are none."""
 
+BESIDE = " / "
+"""Between values that stand beside each other in an entry."""
 SHARE = 0.75
 """Of the entries that say something, how many start with a number in a column of numbers."""
 
@@ -51,9 +53,10 @@ def is_numeric(entries: Sequence[Entry]) -> bool:
     """Whether a column is one of numbers.
 
     It is where an entry has a value to sort by, and where nearly all start with a number; a column
-    of settings, some of which are numbers, is not.
+    of settings, some of which are numbers, is not, nor is one of several values in an entry.
     """
     told = [e for e in entries if e.mark != "none" and e.text != NOTHING]
-    numbers = sum(split_number(entry.text) is not None for entry in told)
+    single = [e for e in told if e.value is not None or BESIDE not in e.text]
+    numbers = sum(split_number(entry.text) is not None for entry in single)
     valued = any(entry.value is not None for entry in entries)
     return numbers > 0 and (valued or numbers >= SHARE * len(told))

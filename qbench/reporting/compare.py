@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import NamedTuple
 import pandas as pd
 
 from qbench.errors import UsageError, unknown
-from qbench.reporting.collect import ACCURACY, CURVES, TrialResult, collect
+from qbench.reporting.collect import ACCURACY, CURVES, TrialResult, collect, median
+from qbench.reporting.searches import Searches, Stored
 from qbench.reporting.statistics import Estimate, estimate, paired_difference
 from qbench.reporting.traces import Traces
 from qbench.study.plan import Cell, Plan
 from qbench.study.trial import Trial
+from qbench.tuning.tuner import UNTUNED
 
 __all__ = ["Comparison", "Group", "Setting", "by_seed", "setting_of"]
 
@@ -111,21 +113,6 @@ def by_seed(values: Mapping[int, float | None]) -> pd.Series:
     return pd.Series([v for _, v in known], [s for s, _ in known], dtype=float)
 
 
-def median(rounds: Sequence[TrialResult]) -> TrialResult:
-    """Of one seed's results, one a round of tuning, the one in the middle; the worse of two.
-
-    One that failed is worse than all others; while one is missing, it stands for all.
-    """
-    for result in rounds:
-        if result.state not in ("done", "failed", "refused"):
-            return result
-
-    def accuracy(result: TrialResult) -> float:
-        return result.final[ACCURACY][1] if result.state == "done" else -math.inf
-
-    return sorted(rounds, key=accuracy)[(len(rounds) - 1) // 2]
-
-
 def setting_of(trial: Trial) -> Setting:
     """The setting of a trial, with the options of its model and data set in their names."""
     return Setting(
@@ -144,7 +131,7 @@ class Comparison:
         Raises:
             UsageError: The study's baseline is no row of it.
         """
-        self.plan = plan
+        self.plan, self._results = plan, results
         self.traces = Traces(results)
         shown = [*plan.needed, *(cell.trial for cell in plan.cells)]
         self.trials = collect({trial.name: trial for trial in shown}.values(), results)
@@ -215,14 +202,22 @@ class Comparison:
         return found
 
     def _baseline(self) -> str | None:
-        names = {cell.trial.quantizer.name: cell.label for cell in reversed(self.plan.cells)}
+        shown = [cell for cell in reversed(self.plan.cells) if cell.ablation != UNTUNED]
+        names = {cell.trial.quantizer.name: cell.label for cell in shown}
         wanted = self.plan.study.report.baseline
         if wanted is None:
             return names.get(DEFAULT_BASELINE)
         label = wanted if wanted in self.labels else names.get(wanted)
+        if label is None and self.plan.open:
+            return None  # no search has chosen for it yet
         if label is None:
             raise UsageError(f"report.baseline: {unknown('row', wanted, self.labels)}")
         return None if self.is_float(label) else label
+
+    @cached_property
+    def searches(self) -> Searches:
+        """What tuned the rows; empty where nothing did."""
+        return Searches(self.plan, Stored(self._results))
 
     def is_float(self, label: str) -> bool:
         """Whether a row is a float network."""
@@ -238,7 +233,7 @@ class Comparison:
         """Label of each ablation row to its factor and the row that it varies."""
         found: dict[str, tuple[str, str | None]] = {}
         for cell in self.plan.cells:
-            if cell.ablation and cell.label not in found:
+            if cell.ablation not in ("", UNTUNED) and cell.label not in found:
                 bases = [base for base in self.labels if cell.label.startswith(f"{base} [")]
                 found[cell.label] = (cell.ablation, max(bases, key=len, default=None))
         return found

@@ -10,7 +10,7 @@ from qbench.study.recipes import PAPER
 from qbench.study.schema import Optimizer, Schedule, Study, Training
 from qbench.study.trial import Trial
 
-__all__ = ["FACTORS", "Factor"]
+__all__ = ["FACTORS", "TUNING", "Factor"]
 
 
 class Factor(NamedTuple):
@@ -103,6 +103,8 @@ def _update(_: Comparison, trial: Trial) -> str:
     return "the method's own rule" if owns else OPTIMIZER
 
 
+TUNING = Factor("tuning trials", lambda *_: "none", lambda _: "none")
+"""Of a study without tuning; what searches spend is counted where there are any."""
 OWN = "the same method"
 OPTIMIZER = "the recipe's optimizer"
 FACTORS = (
@@ -121,6 +123,6 @@ FACTORS = (
     Factor("layers in float", _layers_of_row, lambda study: _kept(study.keep_float)),
     Factor("activations by", _activations, lambda _: OWN),
     Factor("weights moved by", _update, lambda _: OPTIMIZER),
-    Factor("tuning trials", lambda *_: "none", lambda _: "none"),
+    TUNING,
 )
 """In the order of a table."""

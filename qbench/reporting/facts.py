@@ -13,6 +13,7 @@ from qbench.study.fingerprint import fingerprint
 from qbench.study.recipes import PAPER, paper_recipe, recipes
 from qbench.study.schema import Study
 from qbench.study.trial import Trial
+from qbench.tuning.tuner import UNTUNED
 
 __all__ = ["fairness", "without_result"]
 
@@ -29,13 +30,13 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         yield table
     methods = tuple(_methods(comparison))
     if methods:
-        yield Text("Rows with options, or with another method for activations:")
+        yield Text(f"Rows with options, or with another method for activations{_before(study)}:")
         yield Items(methods)
     by_paper = study.recipe == PAPER  # then they share what the study writes out
     settings = flat(study.training.model_dump(mode="json", exclude_unset=by_paper))
     rows = [(name, [Entry(_words(name, value))]) for name, value in settings.items()]
     if rows:
-        caption = "The training settings that rows share."
+        caption = f"The training settings that rows share{_before(study)}."
         yield Table("recipe", caption, "setting", [("value",)], rows)
     lines = [*_recipes(study)]
     lines += [f"Images held out of training for validation: {study.data.validation}."]
@@ -61,6 +62,10 @@ def _recipes(study: Study) -> Iterator[str]:
             yield f"{entry.label or entry.name} has the recipe {name}: {recipes()[name].source}."
 
 
+def _before(study: Study) -> str:
+    return "" if study.tuning is None else ", as they are before tuning"
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted name."""
     found: dict[str, Any] = {}
@@ -84,8 +89,9 @@ def _words(name: str, value: object) -> str:
 
 def _methods(comparison: Comparison) -> Iterator[str]:
     firsts = {cell.label: cell for cell in reversed(comparison.plan.cells)}
-    for label in dict.fromkeys(cell.label for cell in comparison.plan.cells):
-        cell, trial = firsts[label], firsts[label].trial
+    for label in dict.fromkeys(c.label for c in comparison.plan.cells if c.ablation != UNTUNED):
+        cell = firsts.get(f"{label} [{UNTUNED}]", firsts[label])
+        trial = cell.trial
         words = [f"{name} = {value}" for name, value in sorted(trial.quantizer.options.items())]
         if trial.activations is not None:
             words.append(f"activations by {trial.activations.name}")

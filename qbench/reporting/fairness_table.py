@@ -1,6 +1,7 @@
 """The fairness audit: what was equal for all rows, what was not, and what each row took for it."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,13 +10,15 @@ import pandas as pd
 from qbench.reporting.compare import Comparison, Group
 from qbench.reporting.costs import counted, ratio_to_float, relative_time
 from qbench.reporting.document import Entry, Table
-from qbench.reporting.factors import FACTORS, Factor
-from qbench.reporting.numbers import NOTHING, fixed
+from qbench.reporting.factors import FACTORS, TUNING, Factor
+from qbench.reporting.knob_words import short_names
+from qbench.reporting.numbers import NOTHING, duration, fixed
 from qbench.study.trial import Trial
 
 __all__ = ["fairness_table"]
 
 SAME = "same"
+TUNED = "tuned"
 RESULTS = "trials with a result"
 STATE = "training_state_bytes"
 MOST_COLUMNS = 8
@@ -42,7 +45,8 @@ def fairness_table(comparison: Comparison) -> Table | None:
     if not labels:
         return None
     trials = _trials(comparison)
-    found = [(factor, _words(comparison, factor, trials)) for factor in FACTORS]
+    factors = [f for f in FACTORS if f is not TUNING or comparison.plan.study.tuning is None]
+    found = [(factor, _words(comparison, factor, trials)) for factor in factors]
     known = [(factor, words) for factor, words in found if any(words.values())]
     equal = {
         factor.name: next(filter(None, words.values()))
@@ -59,6 +63,11 @@ def fairness_table(comparison: Comparison) -> Table | None:
         for factor, words in known
         if factor.name in shared
     ]
+    for line in _searches(comparison):
+        if len({entry.text for entry in line.entries}) == 1:
+            equal[line.name] = line.entries[0].text
+        else:
+            lines.append(line)
     lines += _costs(comparison)
     results = _results(comparison, trials)
     if any(entry.bold for entry in results):
@@ -93,6 +102,9 @@ def _words(
     """What each row has; several answers of one row stand beside each other."""
     found = {}
     for label, own in trials.items():
+        if factor.name in short_names(comparison.searches.spaces.get(label, {})).values():
+            found[label] = TUNED
+            continue
         words = dict.fromkeys(factor.of_row(comparison, trial) for trial in own)
         found[label] = "; ".join(filter(None, words))
     return found
@@ -119,6 +131,19 @@ def _results(comparison: Comparison, trials: Mapping[str, Sequence[Trial]]) -> l
         text = f"{done} of {len(states)}"
         entries.append(Entry(text, bold=done < len(states), value=done / len(states)))
     return entries
+
+
+def _searches(comparison: Comparison) -> Iterator[Line]:
+    """What tuning took, row by row; nothing without it."""
+    if not comparison.searches.all:
+        return
+    spent = [comparison.searches.spent(label) for label in comparison.labels]
+    counts = Counter(search.label for search in comparison.searches.all)
+    searches = [Entry(str(counts[label]), value=counts[label]) for label in comparison.labels]
+    yield Line("searches", searches)
+    yield Line("trials in searches", [Entry(str(n), value=n) for n, _, _ in spent])
+    yield Line("epochs in searches", [Entry(str(n), value=n) for _, n, _ in spent])
+    yield Line("time of searches", [Entry(duration(s), value=s) for _, _, s in spent])
 
 
 def _costs(comparison: Comparison) -> Iterator[Line]:
@@ -169,9 +194,15 @@ def _notes(
     told = {name: words for name, words in shared.items() if words}
     if told:
         yield f"“{SAME}” stands for the study's own recipe: {_listed(told)}."
+    names = {line.name for line in lines}
+    if "time of searches" in {*names, *equal}:
+        yield (
+            "Searches: one a round and setting, each of as many trials; float is tuned once for "
+            "all bits. Trials and epochs are those spent so far, failed ones included, beside the "
+            "final runs; what searches chose stands under Tuning."
+        )
     if any(entry.text == NOTHING for line in lines for entry in line.entries):
         yield f"{NOTHING} stands where a factor does not apply to a row, or nothing was recorded."
-    names = {line.name for line in lines}
     if names & {"added parameters", "training time", "state of training"}:
         yield (
             "Added parameters: trainable numbers of the quantizers. Training time: relative to the "

@@ -27,12 +27,13 @@ from qbench.reporting.figure_profile import draw_profile
 from qbench.reporting.figure_scales import draw_scales
 from qbench.reporting.figure_scatter import draw_scatter
 from qbench.reporting.figure_timeline import draw_timeline
+from qbench.reporting.figure_tuning import draw_sensitivity, draw_tuning
 from qbench.reporting.figure_waterfall import draw_waterfall
 from qbench.reporting.style import looks, style
 
 __all__ = [
-    "COMPARING", "COSTING", "DIAGNOSING", "FEW_PAIRS", "RANKING", "Kind", "drawn_pairs",
-    "write_figures",
+    "COMPARING", "COSTING", "DIAGNOSING", "FEW_PAIRS", "RANKING", "TUNING", "Kind",
+    "drawn_pairs", "write_figures",
 ]  # fmt: skip
 
 MOST_PAIRS = 4
@@ -64,6 +65,10 @@ COMPARING = (
 RANKING = (
     Kind("critical", draw_critical, "Average ranks over all settings", 0),
     Kind("profile", draw_profile, "Performance profile over all settings", 0),
+)
+TUNING = (
+    Kind("tuning", draw_tuning, "Best validation accuracy over the trials of a search"),
+    Kind("sensitivity", draw_sensitivity, "Validation accuracy over the learning rate"),
 )
 COSTING = (
     Kind("pareto", draw_pareto, "Accuracy against size and bit-operations"),
@@ -99,8 +104,11 @@ def write_figures(
     Yields:
         The kind's name and the figure.
     """
-    floats = [label for label in comparison.labels if comparison.is_float(label)]
-    seen = looks(comparison.labels, floats)
+    searches = comparison.searches.all
+    labels = dict.fromkeys([*comparison.labels, *(search.label for search in searches)])
+    floats = {label for label in comparison.labels if comparison.is_float(label)}
+    floats |= {search.label for search in searches if search.is_float}
+    seen = looks(list(labels), list(floats))
     used: set[str] = set()
     for kind in kinds:
         for pair in drawn_pairs(comparison, kind.pairs) if kind.pairs else [()]:

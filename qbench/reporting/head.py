@@ -8,6 +8,7 @@ from qbench.reporting.collect import STATES, TrialResult
 from qbench.reporting.compare import Comparison
 from qbench.reporting.document import Heading, Items, Part, Text
 from qbench.reporting.numbers import duration
+from qbench.reporting.tuning_chapter import tuning_summary
 
 __all__ = ["environment", "head", "states"]
 
@@ -35,6 +36,7 @@ def head(comparison: Comparison, headline: str) -> Iterator[Part]:
             *_axes(comparison),
             f"Trials: {states(comparison)}",
             f"Cost: {_cost(comparison)}",
+            *tuning_summary(comparison),
             *_recorded(comparison, MADE_BY),
         )
     )

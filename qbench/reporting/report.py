@@ -15,6 +15,7 @@ from qbench.reporting.figures import (
     COSTING,
     DIAGNOSING,
     RANKING,
+    TUNING,
     drawn_pairs,
     write_figures,
 )
@@ -22,19 +23,20 @@ from qbench.reporting.files import drawn, frames_written, parts_written, writing
 from qbench.reporting.footnotes import Footnotes
 from qbench.reporting.head import environment, head
 from qbench.reporting.headline import headline
-from qbench.reporting.long import long_results, summary
+from qbench.reporting.long import long_results, searched, summary
 from qbench.reporting.markdown import render_terminal
 from qbench.reporting.published_chapter import published_chapter
 from qbench.reporting.ranking_chapter import ranking_chapter
 from qbench.reporting.stamp import Report, Stamp
 from qbench.reporting.tables import ablation_tables, comparison_tables, detail_table
+from qbench.reporting.tuning_chapter import tuning_chapter
 from qbench.study.plan import Plan
 
 __all__ = ["Report", "write_report"]
 
 TERMINAL_WIDTH = 4
 """Columns of a table that a terminal shows beside each other."""
-CHAPTERS = (COMPARING, RANKING, COSTING, DIAGNOSING)
+CHAPTERS = (COMPARING, RANKING, TUNING, COSTING, DIAGNOSING)
 
 Drawn = Sequence[tuple[str, Figure]]
 
@@ -72,6 +74,8 @@ def write_report(
             figures = [list(write_figures(comparison, folder, kinds)) for kinds in CHAPTERS]
         parts = list(_parts(comparison, answer, figures, provenance))
         frames = {"results": long_results(comparison), "summary": summary(comparison)}
+        if plan.attempts:
+            frames["tuning"] = searched(comparison)
         written = [
             folder / figure.path.with_suffix(suffix)
             for chapter in figures
@@ -89,7 +93,7 @@ def write_report(
 def _parts(
     comparison: Comparison, answer: str, figures: Sequence[Drawn], provenance: Mapping[str, Any]
 ) -> Iterator[Part]:
-    comparing, ranking, costing, diagnosing = figures
+    comparing, ranking, tuning, costing, diagnosing = figures
     shown = comparison.plan.study.report
     yield from head(comparison, answer)
     yield Heading("Comparison")
@@ -102,6 +106,7 @@ def _parts(
             f"Figures show the first {shown_pairs} of {all_pairs} pairs of model and data set; the "
             "tables hold all."
         )
+    yield from tuning_chapter(comparison, tuning)
     yield from ranking_chapter(comparison, ranking, all_pairs=shown.pairs == "all")
     yield from published_chapter(comparison, include_recalled=shown.published == "all")
     if comparison.ablations:

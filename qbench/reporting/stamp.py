@@ -51,7 +51,8 @@ class Stamp:
         seen = snapshot(results)
         parts = [plan.study.model_dump_json(), repr(plan.excluded), json.dumps(told, default=str)]
         parts += [f"{name} {version(name)}" for name in LIBRARIES]
-        parts += [f"{cell.label} {cell.ablation} {cell.trial.name}" for cell in plan.cells]
+        parts += [f"{c.label} {c.ablation} {c.round} {c.trial.name}" for c in plan.cells]
+        parts += [f"{one.label} {one.round} {one.number}" for one in plan.attempts]
         parts += [line for name in plan.trials() for line in (name, *_listing(seen / name))]
         code = Path(qbench.__file__).parent
         self._digest = _digest([*parts, *(path.read_text() for path in sorted(code.rglob("*.py")))])

@@ -97,8 +97,10 @@ class Plan:
         for one in self.attempts:
             label = f"{one.label} [search {one.round}.{one.number}]"
             found.setdefault(one.trial.name, {})[label] = None
-        for cell in self.cells:
-            found.setdefault(cell.trial.name, {})[cell.label] = None
+        for cell in sorted(self.cells, key=lambda cell: not cell.round):
+            own = found.setdefault(cell.trial.name, {})
+            if not any(cell.label.startswith(f"{label} [") for label in own):
+                own[cell.label] = None  # tuned to its own values, it is no other row
         return {name: " / ".join(labels) for name, labels in found.items()}
 
     def trials(self) -> dict[str, Trial]:

@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 
 __all__ = [
     "axes", "escaped", "group_name", "parameters", "run_name", "safe_name", "trial_note",
+    "tuned_rounds",
 ]  # fmt: skip
 
 
@@ -25,8 +27,23 @@ def escaped(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", text)
 
 
+_SEARCH = re.compile(r"(?P<row>.*) \[search (?P<round>\d+)\.(?P<number>\d+)\]", re.DOTALL)
+"""The label of a trial of a search, in :meth:`qbench.study.plan.Plan.labels`."""
+
+
+def tuned_rounds(plan: Plan) -> dict[str, str]:
+    """By a final trial's name, the rounds of tuning that chose its settings: ``round 1, 3``."""
+    found: dict[str, list[int]] = {}
+    for cell in plan.cells:
+        if cell.round:
+            found.setdefault(cell.trial.name, []).append(cell.round)
+    return {name: f"round {', '.join(map(str, own))}" for name, own in found.items()}
+
+
 def group_name(trial: Trial, label: str, *, data: bool) -> str:
     """What trials that differ in the seed alone have in common: ``daq · resnet20 · W1A32``.
+
+    Trials of one search have in common that it is one: ``daq · resnet20 · W1A32 · search 2``.
 
     Args:
         trial: The trial.
@@ -34,12 +51,26 @@ def group_name(trial: Trial, label: str, *, data: bool) -> str:
         data: Whether the data set is told, which a study of one need not.
     """
     images = (trial.data.label,) if data else ()
-    return " · ".join((label, trial.model.label, *images, str(trial.bits)))
+    found = _SEARCH.fullmatch(label)
+    row, search = (found["row"], (f"search {found['round']}",)) if found else (label, ())
+    return " · ".join((row, trial.model.label, *images, str(trial.bits), *search))
 
 
-def run_name(trial: Trial, label: str, *, data: bool) -> str:
-    """The name in the list of runs: ``daq · resnet20 · W1A32 · seed 0``; see :func:`group_name`."""
-    return f"{group_name(trial, label, data=data)} · seed {trial.seed}"
+def run_name(trial: Trial, label: str, *, data: bool, rounds: str = "") -> str:
+    """The name in the list of runs: ``daq · resnet20 · W1A32 · seed 0``; see :func:`group_name`.
+
+    A trial of a search has its number there: ``daq · resnet20 · W1A32 · search 2.5 · seed 1001``.
+
+    Args:
+        trial: The trial.
+        label: Its row in the report.
+        data: Whether the data set is told.
+        rounds: See :func:`tuned_rounds`.
+    """
+    found = _SEARCH.fullmatch(label)
+    number = f".{found['number']}" if found else ""
+    name = f"{group_name(trial, label, data=data)}{number} · seed {trial.seed}"
+    return f"{name} · {rounds}" if rounds else name
 
 
 def axes(trial: Trial) -> dict[str, str]:

@@ -24,6 +24,9 @@ WIDTHS = {
     "tags.`data`": 90,
 }
 """The columns of the saved views, as MLflow's page names them, and their widths in pixels."""
+EVERY = "tags.kind = 'trial'"
+FINALS = f"{EVERY} and tags.tuning IS NULL"
+SEARCHES = "tags.tuning LIKE 'round%'"
 SECTIONS = (
     "accuracy and cost", "validation", "train", "discretization", "gradient", "dynamics", "codes",
     "output", "final/test", "final/validation", "cost",
@@ -76,7 +79,7 @@ class Page:
 | one setting | `tags.bits = '{self.study.bits[0]}' and tags.seed = '{self.study.seeds[0]}'` |
 | one row of the report | `tags.row = '{first.label or first.name}'` |
 | what failed | `tags.state = 'failed'` |
-| good ones | `` metrics.`final/test/accuracy` > 0.9 `` |
+{_searches(self.study)}| good ones | `` metrics.`final/test/accuracy` > 0.9 `` |
 
 This page is a view of the result files; running the study again makes it again.
 """
@@ -102,17 +105,24 @@ This page is a view of the result files; running the study again makes it again.
         return f"**Tables and figures:** {' · '.join([*links, f'[all files]({start}?{QUERY})'])}"
 
 
+def _searches(study: Study) -> str:
+    """The line about searches, of a study that is tuned."""
+    return f"| trials of searches | `{SEARCHES}` |\n" if study.tuning is not None else ""
+
+
 def study_run_name(study: str) -> str:
     """The name of the parent run."""
     return f"study · {study}"
 
 
-def table_views(milliseconds: int) -> dict[str, str]:
+def table_views(study: Study, milliseconds: int) -> dict[str, str]:
     """Saved views of the runs, as tags of the experiment: their names and values.
 
     Args:
+        study: Of one that is tuned, they leave out the trials of searches.
         milliseconds: Unix time of the views.
     """
+    shown = FINALS if study.tuning is not None else EVERY
     groups = [{"mode": "tag", "groupByData": "group"}]
     grouped = {"groupBy": {"aggregateFunction": "average", "groupByKeys": groups}}
     return {
@@ -121,7 +131,7 @@ def table_views(milliseconds: int) -> dict[str, str]:
                 "name": name,
                 "createdAt": milliseconds,
                 "updatedAt": milliseconds,
-                "state": json.dumps(_state() | more),
+                "state": json.dumps(_state(shown) | more),
             }
         )
         for key, name, more in (
@@ -131,9 +141,9 @@ def table_views(milliseconds: int) -> dict[str, str]:
     }
 
 
-def _state() -> dict[str, object]:
+def _state(shown: str) -> dict[str, object]:
     return {
-        "searchFilter": "tags.kind = 'trial'",
+        "searchFilter": shown,
         "orderByKey": "metrics.`final/test/accuracy`",
         "orderByAsc": False,
         "selectedColumns": list(WIDTHS),

@@ -9,7 +9,7 @@ from qbench.storage import local_copy, version_of
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.content import axes, group_name, parameters, run_name, trial_note
+from qbench.tracking.content import axes, group_name, parameters, run_name, trial_note, tuned_rounds
 from qbench.tracking.history import History, Point, read_history
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class TrialRuns:
         self._tell_data = len({trial.data.label for trial in plan.trials().values()}) > 1
         self._ablations = {cell.trial.name: cell.ablation for cell in plan.cells if cell.ablation}
         self._searches = {one.trial.name: f"round {one.round}" for one in plan.attempts}
+        self._rounds = tuned_rounds(plan)
 
     def write(self, trial: Trial, *, ended: bool) -> None:
         """Make the run equal to the files.
@@ -217,16 +218,13 @@ class TrialRuns:
                     self._store.log_file(run_id, file)
 
     def _row_tags(self, trial: Trial) -> dict[str, str]:
-        tags = (
-            axes(trial)
-            | self._place(trial)
-            | {
-                "mlflow.parentRunId": self._parent,
-                "kind": "trial",
-                "ablation": self._ablations.get(trial.name, ""),
-                "tuning": self._searches.get(trial.name, ""),
-            }
-        )
+        tags = axes(trial) | self._place(trial)
+        tags |= {
+            "mlflow.parentRunId": self._parent,
+            "kind": "trial",
+            "ablation": self._ablations.get(trial.name, ""),
+            "tuning": self._searches.get(trial.name, ""),
+        }
         return {key: value for key, value in tags.items() if value}
 
     def _end_tags(
@@ -266,7 +264,8 @@ class TrialRuns:
         return {"group": group_name(trial, label, data=self._tell_data), "row": label}
 
     def _name(self, trial: Trial) -> str:
-        return run_name(trial, self._label(trial), data=self._tell_data)
+        rounds = self._rounds.get(trial.name, "")
+        return run_name(trial, self._label(trial), data=self._tell_data, rounds=rounds)
 
     def _label(self, trial: Trial) -> str:
         return self.labels.get(trial.name) or trial.quantizer.name

@@ -250,7 +250,7 @@ def _page_tags(page: Page) -> tuple[dict[str, str], dict[str, str]]:
         "mlflow.experimentKind": "custom_model_development",
         "qbench.study": page.study.study,
     }
-    views = table_views(round(time.time() * 1000))
+    views = table_views(page.study, round(time.time() * 1000))
     return fixed, {**views, NOTE: page.description(None, "")}
 
 

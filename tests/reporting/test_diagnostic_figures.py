@@ -122,7 +122,7 @@ def test_nothing_is_drawn_of_a_study_without_diagnostics(tmp_path: Path) -> None
 
 
 def test_the_chapter_of_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_module, "CHAPTERS", ((), (), (), DIAGNOSING))
+    monkeypatch.setattr(report_module, "CHAPTERS", ((), (), (), (), DIAGNOSING))
     plan = diagnostics_plan(seeds=(0,), bits=("W1A1",))
     fill_diagnosed(
         tmp_path / "results", plan, only=("gradient/flip_set_r_1pct", "discretization/train")

@@ -107,7 +107,7 @@ def test_a_store_that_cannot_be_written_forgets(
 def test_figures_of_an_earlier_report_are_deleted(
     made: tuple[Plan, Path, Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report_module, "CHAPTERS", (COMPARING[:1], (), (), ()))  # one is enough
+    monkeypatch.setattr(report_module, "CHAPTERS", (COMPARING[:1], (), (), (), ()))  # one is enough
     plan, folder, _ = made
     report = folder / "report"
     first = write(plan, folder, ("markdown",))

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +7,15 @@ from mlflow.utils.validation import _validate_metric_name
 from trial_files import BEGUN, finish, make_trial, write_epochs
 
 from qbench.store import PhaseRow, Row, TrialFolder
-from qbench.tracking.content import escaped, parameters, run_name, safe_name
+from qbench.study.plan import Cell
+from qbench.tracking.content import (
+    escaped,
+    group_name,
+    parameters,
+    run_name,
+    safe_name,
+    tuned_rounds,
+)
 from qbench.tracking.history import read_history
 
 
@@ -61,6 +71,25 @@ def test_diagnostics_are_one_short_parameter():
 )
 def test_run_name_is_readable(data, name):
     assert run_name(make_trial("daq", bits="W1A32"), "daq, T=2", data=data) == name
+
+
+def test_a_trial_of_a_search_has_its_number_after_the_setting():
+    trial = make_trial("daq", bits="W1A32", seed=1001)
+    label = "daq, T=2 [search 2.5]"
+    assert (
+        run_name(trial, label, data=False) == "daq, T=2 · resnet8 · W1A32 · search 2.5 · seed 1001"
+    )
+    assert group_name(trial, label, data=False) == "daq, T=2 · resnet8 · W1A32 · search 2"
+
+
+def test_final_trials_of_two_rounds_have_two_names():
+    trials = [make_trial("daq", options={"temperature": number}) for number in (1, 2, 3)]
+    rounds = ((trials[0], 1), (trials[1], 2), (trials[0], 3), (trials[2], 0))
+    cells = tuple(Cell(trial, "daq", round=number) for trial, number in rounds)
+    told = tuned_rounds(SimpleNamespace(cells=cells))
+    names = {run_name(t, "daq", data=False, rounds=told.get(t.name, "")) for t in trials}
+    start = "daq · resnet8 · W4A32 · seed 0"
+    assert names == {f"{start} · round 1, 3", f"{start} · round 2", start}
 
 
 def test_signs_of_markdown_are_shown():
