@@ -1,27 +1,24 @@
 """One run of a study: prepare, train what is missing, track, report."""
 
 import json
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from qbench.claim import claimed
 from qbench.console import Progressing
 from qbench.errors import UsageError
 from qbench.execution.execute import check, execute
 from qbench.execution.jobs import Job, Values, Watcher
 from qbench.growth import Growth
+from qbench.only_run import only_run
 from qbench.provenance import provenance
 from qbench.remembered import Remembered
 from qbench.result import Result
 from qbench.standing import Standing
-from qbench.storage import remote, snapshot
+from qbench.storage import snapshot
 from qbench.store import DECIDING, Status, TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
@@ -68,7 +65,8 @@ class Session:
         if self.standing.to_run:
             self._check_parts()
             check(self.plan.study.resources, local=self.local, address=self.address)
-        with self._locked():
+        with only_run(self.results, self._remembered.path("lock"), self.plan.study.study):
+            self._remembered.keep_study(self.plan)
             tracking = self.plan.study.tracking
             if tracking.enabled and not self._remembered.tracked(tracking.uri):
                 check_reachable(tracking.uri or default_uri(self.results.resolve()))
@@ -104,37 +102,6 @@ class Session:
                 f"resources.gpus is {self._processes}, but batches of a trial have {smallest} "
                 f"images; make training.batch larger, or set resources.gpus to at most {smallest}"
             )
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if (file := remote(self._remembered.path("lock"))) is not None:
-            with claimed(file, self.plan.study.study):
-                self._remembered.keep_study(self.plan)
-                yield
-            return
-        probe = self.results / f".writable-{os.getpid()}"
-        try:
-            self.results.mkdir(parents=True, exist_ok=True)
-            try:
-                probe.write_bytes(bytes(2**16))  # a full disk still takes an empty file
-            finally:
-                probe.unlink(missing_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"the results folder '{self.results}' cannot be written ({error.strerror}); name "
-                "another one with --results"
-            ) from None
-        lock = FileLock(self._remembered.path("lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UsageError(
-                f"the study '{self.plan.study.study}' is being run by another process in "
-                f"'{self.results}'; wait for it, or run parts of it with --shard"
-            ) from None
-        with lock:
-            self._remembered.keep_study(self.plan)
-            yield
 
     @property
     def _remembered(self) -> Remembered:

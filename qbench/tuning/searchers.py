@@ -36,7 +36,7 @@ def check_searcher(name: str) -> None:
     if name == "optuna" and importlib.util.find_spec("optuna") is None:
         raise UsageError(
             "the searcher 'optuna' needs the library of that name; type "
-            "pip install 'qbench[optuna]', or choose random or grid"
+            "pip install 'qbench-harness[optuna]', or choose random or grid"
         )
 
 

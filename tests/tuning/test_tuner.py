@@ -197,5 +197,5 @@ def test_a_searcher_without_its_library_says_what_to_install(
     optuna = plan.study.model_copy(
         update={"tuning": plan.study.tuning.model_copy(update={"searcher": "optuna"})}  # type: ignore[union-attr]
     )
-    with pytest.raises(UsageError, match=r"pip install 'qbench\[optuna\]'"):
+    with pytest.raises(UsageError, match=r"pip install 'qbench-harness\[optuna\]'"):
         Tuner(Plan(optuna, plan.cells))
