@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qbench.standing import look
+from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tuning.scores import StoredScores
@@ -25,16 +25,21 @@ class Growth:
         Raises:
             UsageError: The searcher's library is missing.
         """
-        self._results, self._score = results, StoredScores(results)
+        self._results, self._score, self._fresh = results, StoredScores(results), fresh
         self._tuner = None if untuned.study.tuning is None else Tuner(untuned)
         self.plan = untuned
         if self._tuner is not None:
             self.plan = self._tuner.plan((lambda trial: None) if fresh else self._score)
 
-    def more(self) -> list[Trial]:
-        """Look at the results again; the trials that were not in the plan and are to be run."""
+    def more(self, name: str) -> list[Trial]:
+        """The trials that are to be run because one has ended, and were not in the plan."""
         if self._tuner is None or not self.plan.open:
             return []
         known = self.plan.trials()
+        self._score.learn(name)
         self.plan = self._tuner.plan(self._score)
-        return [trial for trial in look(self.plan, self._results).to_run if trial.name not in known]
+        new = [trial for key, trial in self.plan.trials().items() if key not in known]
+        return [trial for trial in new if self._fresh or self._waits(trial)]
+
+    def _waits(self, trial: Trial) -> bool:
+        return TrialFolder(self._results, trial.name).status() in ("missing", "partial")

@@ -163,12 +163,12 @@ class Session:
                 observer,
                 local=self.local,
                 address=self.address,
-                more=lambda name: announced(self._new()),
+                more=lambda name: announced(self._new(name)),
             )
 
-    def _new(self) -> list[Trial]:
-        """What is to be run because of what has ended."""
-        trials = self.growth.more()
+    def _new(self, name: str) -> list[Trial]:
+        """What is to be run because a trial has ended."""
+        trials = self.growth.more(name)
         if self.fresh:
             for trial in trials:
                 TrialFolder(self.results, trial.name).clear()

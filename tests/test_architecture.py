@@ -20,7 +20,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "remote_path": {"errors"},
     "storage": {"errors", "remote_path"},
     "store": {"study", "storage", "remote_path"},
-    "tuning": {"store", "study", "errors"},
+    "tuning": {"storage", "store", "study", "errors"},
     "quantizers": {"registry", "errors"},
     "models": {"quantizers", "registry", "errors", "study"},
     "datasets": {"registry", "errors", "study", "models"},
