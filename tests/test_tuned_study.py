@@ -106,11 +106,13 @@ def test_a_study_searches_chooses_and_runs_what_it_chose(left_alone: Path) -> No
     assert "0 to run" in run(left_alone, "--local")
 
 
+@pytest.mark.fault
 def test_a_killed_search_continues_to_the_same_choice(left_alone: Path, tmp_path: Path) -> None:
-    """SIGKILL in the middle of the search, through Ray; the rest in one process."""
+    """SIGKILL in the middle of the search."""
     running = subprocess.Popen(
-        command(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        command(tmp_path, "--local"), cwd=tmp_path, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     results, deadline = tmp_path / "results", time.monotonic() + 150
     while time.monotonic() < deadline and running.poll() is None:
         if len(list(results.glob("*/done"))) >= 5:
