@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qbench.estimate import estimate_costs
-from qbench.store import PhaseRow, TrialFolder
+from qbench.store import RESULT_FILES, PhaseRow, TrialFolder
 from qbench.study.plan import Cell, Plan
 from qbench.study.schema import DiagnosticsSettings, Study, Training
 from qbench.study.trial import Trial
@@ -39,6 +39,9 @@ def test_diagnostics_cost_what_a_measurement_cost_times_how_often_it_is_due(tmp_
     rows = [("setup", 9.0), ("train", 20.0), ("validate", 4.0), ("diagnose/flip_sets", 6.0),
             ("diagnose", 0.4)]  # fmt: skip
     folder.write_rows("seconds.parquet", [PhaseRow(4, *row, 0.0) for row in rows], PhaseRow)
+    for name in set(RESULT_FILES) - {"trial.json", "seconds.parquet"}:
+        folder.write(name, b"")  # not read
+    folder.finish()
     other = trial("ste", {"of": [{"name": "flip_sets", "every": 1, "layers": 5}, "margins"]})
     alien = trial("ste", "none", model="mlp")
     found = estimate_costs(plan(done, longer, other, alien), tmp_path, (done.name,))

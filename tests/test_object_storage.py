@@ -181,6 +181,7 @@ def test_a_cut_off_file_is_made_again(done: RemotePath) -> None:
     assert contents(cast(Path, done)) == whole
 
 
+@pytest.mark.fault
 def test_a_killed_run_continues_as_one_left_alone(done: RemotePath, study: Path) -> None:
     arguments = ["small.yaml", "--local", "--results", "s3://bucket/killed"]
     running = subprocess.Popen(
@@ -273,6 +274,7 @@ def test_a_store_that_is_away_is_waited_for(
     assert waits == list(remote_path.PAUSES[:2])
 
 
+@pytest.mark.fault
 def test_a_store_that_stays_away_fails_no_trial(
     server: Server, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qbench import registry
 from qbench.commands import chosen_plan
 from qbench.growth import Growth
 from qbench.store import TrialFolder
@@ -87,6 +88,13 @@ def accuracies(folder: Path) -> dict[str, float]:
             if row["name"] == "test/accuracy":
                 found[name] = row["value"]
     return found
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What loading the study's plug-in adds here is gone afterwards."""
+    monkeypatch.setattr(registry.datasets, "_added", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 @pytest.fixture(scope="module")
