@@ -182,6 +182,7 @@ def test_a_cut_off_file_is_made_again(done: RemotePath) -> None:
 
 
 @pytest.mark.fault
+@pytest.mark.slow  # three whole commands
 def test_a_killed_run_continues_as_one_left_alone(done: RemotePath, study: Path) -> None:
     arguments = ["small.yaml", "--local", "--results", "s3://bucket/killed"]
     running = subprocess.Popen(

@@ -68,6 +68,7 @@ def test_the_shipped_study_asks_for_imagenet_and_a_file_of_weights() -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow  # a ResNet-18 of each row
 def test_the_study_runs_on_a_small_image_folder(root: Path, tmp_path: Path) -> None:
     plan = select(cut_down(), "quantizer in ['metaquant', 'quantization_networks']")
     first, second = plan.trials().values()
