@@ -63,7 +63,8 @@ class Tuner:
         check_searcher(self._tuning.searcher)
         self._grid = Grid(plan.study)
         self._rows = {row.label: row for row in self._grid.rows}
-        self._trials: dict[tuple[str, Place, str, int, str, int], Trial] = {}
+        self._known: dict[tuple[SearchKey, int, str], list[Attempt]] = {}
+        self._tuned: dict[tuple[str, str], Row] = {}
 
     def plan(self, score: Score) -> Plan:
         """The plan, as far as the scores determine it."""
@@ -73,11 +74,12 @@ class Tuner:
         for search in self._searches:
             walks, found = self._search(search, score)
             attempts += found
-            unknown = self._tuning.trials - len(walks)
-            left += unknown
-            left_epochs += unknown * found[0].trial.training.epochs
-            best = choice(walks, self._tuning.trials)
-            if best is not None:
+            best = choice(walks)
+            if best is None:
+                unknown = self._tuning.trials - len(walks)
+                left += unknown
+                left_epochs += unknown * found[0].trial.training.epochs
+            else:
                 last = [one for one in found if one.number == best][-1]
                 chosen[search.key] = Choice(last, walks[best].score or 0.0)
         cells = list(self._cells(chosen))
@@ -152,23 +154,24 @@ class Tuner:
 
     def _tried(self, search: Search, number: int, settings: Settings) -> list[Attempt]:
         """The trials of one setting, one a rung."""
+        key = (search.key, number, repr(settings))
+        if key not in self._known:
+            self._known[key] = self._attempts(search, number, settings)
+        return self._known[key]
+
+    def _attempts(self, search: Search, number: int, settings: Settings) -> list[Attempt]:
         row = self._set(search.row, settings)
-        training = _shortened(row.training, self._tuning)
+        row = replace(row, training=_shortened(row.training, self._tuning))
         ends: Sequence[int | None] = [None]
         if self._tuning.scheduler == "asha":
-            reached = rungs(training.epochs, self._tuning.grace_epochs, self._tuning.reduction)
+            tuning = self._tuning
+            reached = rungs(row.training.epochs, tuning.grace_epochs, tuning.reduction)
             ends = [*reached[:-1], None]
         found: list[Attempt] = []
-        for rung, until in enumerate(ends):
-            key = (row.label, search.place, str(search.bits), search.seed, repr(settings), rung)
-            if key not in self._trials:
-                before = found[-1].trial.name if found else ""
-                self._trials[key] = self._search_trial(
-                    search, replace(row, training=training), until, before
-                )
-            found.append(
-                Attempt(self._trials[key], row.label, search.round, number, settings, until is None)
-            )
+        for until in ends:
+            before = found[-1].trial.name if found else ""
+            trial = self._search_trial(search, row, until, before)
+            found.append(Attempt(trial, row.label, search.round, number, settings, until is None))
         return found
 
     def _search_trial(self, search: Search, row: Row, until: int | None, before: str) -> Trial:
@@ -182,9 +185,12 @@ class Tuner:
         )  # fmt: skip
 
     def _set(self, row: Row, settings: Settings) -> Row:
-        for key, value in settings.items():
-            row = changed(row, key, value, ("tuning", key))
-        return row
+        known = (row.label, repr(settings))
+        if known not in self._tuned:
+            for key, value in settings.items():
+                row = changed(row, key, value, ("tuning", key))
+            self._tuned[known] = row
+        return self._tuned[known]
 
     @property
     def _rounds(self) -> range:

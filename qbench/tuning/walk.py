@@ -57,9 +57,9 @@ def _known(one: Walk, rung: int) -> bool:
     return one.ended or (len(one.scores) > rung and one.scores[rung] is not None)
 
 
-def choice(walks: Sequence[Walk], budget: int) -> int | None:
-    """The best setting of a search, the first of equals; none before all of it has ended."""
-    if len(walks) < budget or not all(one.ended for one in walks):
+def choice(walks: Sequence[Walk]) -> int | None:
+    """The best setting of a search, the first of equals; none before all of them have ended."""
+    if not all(one.ended for one in walks):
         return None
 
     def rank(number: int) -> tuple[bool, bool, float]:
@@ -67,4 +67,4 @@ def choice(walks: Sequence[Walk], budget: int) -> int | None:
         score = FAILED if one.score is None else one.score
         return score != FAILED, one.whole, score
 
-    return max(range(budget), key=rank)
+    return max(range(len(walks)), key=rank)

@@ -146,7 +146,7 @@ def known_later(curves: list[list[float]], order: Callable[[], int]) -> list[lis
         open_ones = [i for i, one in enumerate(walks) if one.scores[-1] is None]
         if not open_ones:
             assert all(one.ended for one in walks), "nothing runs, and nothing is open"
-            states.append([choice(walks, len(walks)) or 0])
+            states.append([choice(walks) or 0])
             return states
         known[open_ones[order() % len(open_ones)]] += 1
 
@@ -162,12 +162,11 @@ def test_failures_are_spent_budget_and_never_chosen_over_a_result() -> None:
     failed = Walk((FAILED,), ended=True, whole=True)
     stopped = Walk((0.4,), ended=True, whole=False)
     whole = Walk((0.3, 0.35), ended=True, whole=True)
-    assert choice([failed, stopped, whole], 3) == 2, "what ran to the end comes first"
-    assert choice([failed, stopped], 2) == 1
-    assert choice([failed, failed], 2) == 0, "the row's own values"
-    assert choice([whole], 2) is None, "the budget is not spent"
-    assert choice([whole, Walk((None,), ended=False, whole=True)], 2) is None
-    assert choice([whole, whole], 2) == 0, "the first of equals"
+    assert choice([failed, stopped, whole]) == 2, "what ran to the end comes first"
+    assert choice([failed, stopped]) == 1
+    assert choice([failed, failed]) == 0, "the row's own values"
+    assert choice([whole, Walk((None,), ended=False, whole=True)]) is None
+    assert choice([whole, whole]) == 0, "the first of equals"
 
 
 def test_a_first_trial_goes_on_and_a_worse_one_stops() -> None:

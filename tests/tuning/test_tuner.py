@@ -136,6 +136,28 @@ def test_halving_goes_on_from_the_rung_before(make_plan: MakePlan) -> None:
     assert {one.attempt.last for one in plan.choices} == {True}
 
 
+def test_a_grid_of_few_points_chooses_all_the_same(make_plan: MakePlan) -> None:
+    rates = {"training.optimizer.learning_rate": [0.01, 0.03]}
+    plan = make_plan({"searcher": "grid", "recipe": rates, "spaces": {}}, quantizers=["ste"])
+    tuned = Tuner(plan).plan(by_rate)
+    assert {one.number for one in tuned.attempts} == {0, 1, 2}, "its own, and two points"
+    assert tuned.open == 0
+    assert {tuple(one.attempt.settings.values()) for one in tuned.choices} == {(0.03,)}
+
+
+def test_a_sequential_search_is_open_until_its_end(make_plan: MakePlan) -> None:
+    plan = make_plan({"searcher": "optuna", "trials": 13, "spaces": {}}, quantizers=["ste"])
+    tuner = Tuner(plan)
+    first = tuner.plan(unknown)
+    assert {one.number for one in first.attempts} == set(range(11)), "its own, and ten random ones"
+    assert first.open == 2 * 2 * (2 + 2), "two trials a search, and a final one a cell and round"
+    known = {one.trial.name for one in first.attempts if one.number < 11}
+    then = tuner.plan(lambda trial: by_rate(trial) if trial.name in known else None)
+    assert {one.number for one in then.attempts} == set(range(12))
+    assert not then.choices
+    assert {one.number for one in tuner.plan(by_rate).attempts} == set(range(13))
+
+
 def test_where_every_trial_fails_the_rows_own_values_are_kept(make_plan: MakePlan) -> None:
     plan = Tuner(make_plan()).plan(lambda trial: FAILED)
     assert plan.open == 0
