@@ -25,15 +25,15 @@ class Growth:
         Raises:
             UsageError: The searcher's library is missing.
         """
-        self._results, self._score, self._fresh = results, StoredScores(results), fresh
-        self._tuner = None if untuned.study.tuning is None else Tuner(untuned)
+        self._results, self._fresh = results, fresh
         self.plan = untuned
-        if self._tuner is not None:
+        if untuned.study.tuning is not None:
+            self._tuner, self._score = Tuner(untuned), StoredScores(results)
             self.plan = self._tuner.plan((lambda trial: None) if fresh else self._score)
 
     def more(self, name: str) -> list[Trial]:
         """The trials that are to be run because one has ended, and were not in the plan."""
-        if self._tuner is None or not self.plan.open:
+        if not self.plan.open:
             return []
         known = self.plan.trials()
         self._score.learn(name)
