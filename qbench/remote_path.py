@@ -243,6 +243,7 @@ def _stat(facts: dict[str, Any]) -> Stat:
 
 def _may_pass(error: Exception) -> bool:
     """Whether waiting can help."""
+    # refused, malformed, or nothing that the store's library offers
     lasting = isinstance(error, PermissionError | ValueError | NotImplementedError)
     return not lasting and "Credentials" not in type(error).__name__
 

@@ -17,9 +17,17 @@ FEWEST = 3
 
 
 def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """``learning rate`` for ``training.optimizer.learning_rate``; the key where two would agree."""
+    """``learning rate`` for ``training.optimizer.learning_rate``.
+
+    Where a method's option has the name of a setting of the recipe, it is ``method's learning
+    rate``; where two names agree still, they are the keys.
+    """
     ends = {key: key.removesuffix(".name").rpartition(".")[2] for key in keys}
     names = {key: end.replace("_", " ") for key, end in ends.items()}
+    counts = Counter(names.values())
+    for key, name in names.items():
+        if counts[name] > 1 and key.startswith("options."):
+            names[key] = f"method's {name}"
     counts = Counter(names.values())
     return {key: name if counts[name] == 1 else key for key, name in names.items()}
 

@@ -13,10 +13,10 @@ from qbench.reporting.facts import flat
 from qbench.reporting.files import frames_written, parts_written, writing
 from qbench.reporting.long import long_results
 from qbench.reporting.markdown import render_terminal
-from qbench.reporting.numbers import NOTHING, interval, plus_minus
+from qbench.reporting.numbers import NOTHING, interval
 from qbench.reporting.stamp import Report
 from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, paired_difference
-from qbench.reporting.tables import place, problems
+from qbench.reporting.tables import accuracy_entry, place
 from qbench.study.plan import Plan
 
 __all__ = ["write_side_by_side"]
@@ -140,7 +140,7 @@ def _tables(two: _Two) -> Iterator[Table]:
 
 def _entries(two: _Two, label: str, setting: Setting) -> list[Entry]:
     groups = [one.groups.get((label, setting)) for one in two]
-    entries = [_accuracy(group) for group in groups]
+    entries = [accuracy_entry(group) for group in groups]
     first, second = groups
     if first is None or second is None:
         return [*entries, Entry(NOTHING)]
@@ -149,11 +149,3 @@ def _entries(two: _Two, label: str, setting: Setting) -> list[Entry]:
         return [*entries, Entry("the same trials", value=0.0)]
     value = found.mean if found.n else None
     return [*entries, Entry(interval(found, sign=True), bold=found.excludes_zero, value=value)]
-
-
-def _accuracy(group: Group | None) -> Entry:
-    if group is None:
-        return Entry(NOTHING)
-    found = group.accuracy_estimate
-    words = [f"{plus_minus(found)} ({found.n})"] if found.n else []
-    return Entry("; ".join(words + problems(group)), value=found.mean if found.n else None)

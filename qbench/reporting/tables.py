@@ -11,8 +11,8 @@ from qbench.reporting.numbers import NOTHING, interval, plus_minus
 from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, estimate, paired_difference
 
 __all__ = [
-    "FULL_WIDTH", "ablation_tables", "column_heads", "comparison_tables", "detail_table", "parts",
-    "place", "problems",
+    "FULL_WIDTH", "ablation_tables", "accuracy_entry", "column_heads", "comparison_tables",
+    "detail_table", "parts", "place", "problems",
 ]  # fmt: skip
 
 DETAIL_LEGEND = (
@@ -39,6 +39,16 @@ def problems(group: Group) -> list[str]:
     return [f"{reason} ({count} of {planned})" for reason, count in group.problems.items()]
 
 
+def accuracy_entry(group: Group | None, *, bold: bool = False) -> Entry:
+    """Mean ± standard deviation (number of seeds), with the reasons why some have no result."""
+    if group is None:
+        return Entry(NOTHING)
+    found = group.accuracy_estimate
+    words = [f"{plus_minus(found)} ({found.n})"] if found.n else []
+    value = found.mean if found.n else None
+    return Entry("; ".join(words + problems(group)), bold=bold, value=value)
+
+
 def comparison_tables(
     comparison: Comparison, footnotes: Footnotes, width: int = FULL_WIDTH
 ) -> list[Table]:
@@ -51,7 +61,11 @@ def comparison_tables(
         rows = [
             (
                 footnotes.marked(label),
-                [_accuracy_entry(comparison, label, s, marked[s]) for s in settings],
+                [
+                    accuracy_entry(group, bold=group in marked[s])
+                    for s in settings
+                    for group in [comparison.groups.get((label, s))]
+                ],
             )
             for label in comparison.labels
         ]
@@ -91,18 +105,6 @@ def column_heads(
     ]
     constant = [settings[0][level] for level in (0, 1) if not varies[level]]
     return columns, " on ".join(constant)
-
-
-def _accuracy_entry(
-    comparison: Comparison, label: str, setting: Setting, marked: Sequence[Group]
-) -> Entry:
-    group = comparison.groups.get((label, setting))
-    if group is None:
-        return Entry(NOTHING)
-    found = group.accuracy_estimate
-    words = [f"{plus_minus(found)} ({found.n})"] if found.n else []
-    value = found.mean if found.n else None
-    return Entry("; ".join(words + problems(group)), bold=group in marked, value=value)
 
 
 def _bold_notes(
@@ -215,7 +217,7 @@ def _ablation_table(
     columns, constant = column_heads(settings, comparison.settings)
     rows = []
     if base is not None:
-        own = [_accuracy_entry(comparison, base, setting, []) for setting in settings]
+        own = [accuracy_entry(comparison.groups.get((base, setting))) for setting in settings]
         rows.append((f"{base}, accuracy (%)", own))
     for label in labels:
         entries = [_change(comparison, label, base, setting) for setting in settings]

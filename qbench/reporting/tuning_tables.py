@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from qbench.reporting.collect import ACCURACY
 from qbench.reporting.columns import BESIDE
-from qbench.reporting.compare import Comparison, Group, Setting, setting_of
+from qbench.reporting.compare import Comparison, Setting, setting_of
 from qbench.reporting.document import Entry, Table
 from qbench.reporting.knob_words import EDGE, edge, short_names, value_words
-from qbench.reporting.numbers import NOTHING, fixed, interval, plus_minus
+from qbench.reporting.numbers import NOTHING, fixed, interval
 from qbench.reporting.searches import Place, Search
 from qbench.reporting.statistics import MINIMUM_SEEDS, Estimate, estimate, paired_difference
-from qbench.reporting.tables import problems
+from qbench.reporting.tables import accuracy_entry
 from qbench.tuning.tuner import UNTUNED
 from qbench.tuning.walk import FAILED
 
@@ -171,8 +171,8 @@ def _gain(
     ]
     words = f"{fixed(min(means))} to {fixed(max(means))}" if means else NOTHING
     return [
-        _accuracy(untuned),
-        _accuracy(tuned),
+        accuracy_entry(untuned),
+        accuracy_entry(tuned),
         _difference(change),
         Entry(words, value=min(means) if means else None),
         Entry(BESIDE.join(_score(one) for one in rounds)),
@@ -185,14 +185,6 @@ def _column(comparison: Comparison, search: Search) -> Setting:
     if not search.is_float or own in comparison.settings:
         return own
     return next(setting for setting in comparison.settings if setting[:2] == own[:2])
-
-
-def _accuracy(group: Group | None) -> Entry:
-    if group is None:
-        return Entry(NOTHING)
-    found = group.accuracy_estimate
-    words = [f"{plus_minus(found)} ({found.n})"] if found.n else []
-    return Entry("; ".join(words + problems(group)), value=found.mean if found.n else None)
 
 
 def _difference(found: Estimate) -> Entry:

@@ -97,13 +97,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return same_files(folder)
 
 
+def begun(folder: Path) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    """The longer study, under way, and what it had finished then."""
+    write_study(folder)
+    running = start(folder, *LONG)
+    wait_for(lambda: under_way(folder), running)
+    return running, touched(folder)
+
+
 def test_a_killed_worker_costs_its_trial_a_moment_and_no_other(
     tmp_path: Path, whole: dict[str, str]
 ) -> None:
-    write_study(tmp_path)
-    running = start(tmp_path, *LONG)
-    wait_for(lambda: under_way(tmp_path), running)
-    before = touched(tmp_path)
+    running, before = begun(tmp_path)
     workers = named(descendants(running.pid), "ray::Worker")
     assert workers, "Ray names a worker after what it runs"
     for worker in workers:
@@ -118,10 +123,7 @@ def test_a_killed_worker_costs_its_trial_a_moment_and_no_other(
 def test_a_killed_ray_ends_the_run_and_the_same_command_completes_it(
     tmp_path: Path, whole: dict[str, str], head: str
 ) -> None:
-    write_study(tmp_path)
-    running = start(tmp_path, *LONG)
-    wait_for(lambda: under_way(tmp_path), running)
-    before = touched(tmp_path)
+    running, before = begun(tmp_path)
     processes = descendants(running.pid)
     (server,) = named(processes, f"/{head} ") or named(processes, head)[:1]
     os.kill(server, signal.SIGKILL)
@@ -139,10 +141,7 @@ def test_a_killed_ray_ends_the_run_and_the_same_command_completes_it(
 def test_a_second_ctrl_c_ends_at_once_and_damages_nothing(
     tmp_path: Path, whole: dict[str, str]
 ) -> None:
-    write_study(tmp_path)
-    running = start(tmp_path, *LONG)
-    wait_for(lambda: under_way(tmp_path), running)
-    before = touched(tmp_path)
+    running, before = begun(tmp_path)
     left = descendants(running.pid)
     for _ in range(2):
         os.killpg(running.pid, signal.SIGINT)

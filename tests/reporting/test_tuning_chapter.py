@@ -145,9 +145,11 @@ def test_edges(space: Range | Choices, value: object, mark: str) -> None:
     assert edge(space, value) == mark
 
 
-def test_short_names_that_agree_stay_whole() -> None:
+def test_short_names_that_agree_say_whose_they_are() -> None:
     found = short_names(["training.optimizer.learning_rate", "options.batch", "training.batch"])
-    assert list(found.values()) == ["learning rate", "options.batch", "training.batch"]
+    assert list(found.values()) == ["learning rate", "method's batch", "batch"]
+    same = ["training.schedule.name", "training.schedule", "options.schedule"]
+    assert list(short_names(same).values()) == [*same[:2], "method's schedule"]
 
 
 def test_tuned_accuracy_stands_beside_untuned(finished: Comparison) -> None:
