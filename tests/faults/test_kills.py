@@ -85,7 +85,11 @@ def under_way(folder: Path) -> bool:
     return bool(trials(folder)) and any(not (p.parent / "done").exists() for p in checkpoints)
 
 
-LONG = ("training.epochs=25", "resources.checkpoint_seconds=0.02", "seeds=[0,1]")
+LONG = (
+    "training.epochs=100",
+    "resources.checkpoint_seconds=0.02",
+    "seeds=[0,1]",
+)  # longer than it takes to notice
 
 
 @pytest.fixture(scope="module")
