@@ -113,8 +113,9 @@ def test_a_killed_worker_costs_its_trial_a_moment_and_no_other(
     tmp_path: Path, whole: dict[str, str]
 ) -> None:
     running, before = begun(tmp_path)
-    workers = named(descendants(running.pid), "ray::Worker")
-    assert workers, "Ray names a worker after what it runs"
+    titles = ("ray::Worker", "ray::ResourceTrainable")  # Ray names a worker after what it runs
+    workers = [pid for title in titles for pid in named(descendants(running.pid), title)]
+    assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
     output = told(running)
