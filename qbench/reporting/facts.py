@@ -1,5 +1,6 @@
 """What a reader must know to judge a comparison: what was equal, what was not, what is missing."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = ["fairness", "without_result"]
 
 SHOWN = 50
 """Lines of a list; the rest is counted, and stands in ``results.csv``."""
+
+HASH = 12
+"""Characters of a data set's hash that are shown, as MLflow shows it."""
 
 
 def fairness(comparison: Comparison) -> Iterator[Part]:
@@ -46,7 +50,7 @@ def fairness(comparison: Comparison) -> Iterator[Part]:
         f"Excluded, {left.count} trials where {left.where}: {left.because}"
         for left in comparison.plan.excluded
     ]
-    yield Items((*lines, *_audits(comparison), *_code_changes(comparison)))
+    yield Items((*lines, *_images(comparison), *_audits(comparison), *_code_changes(comparison)))
 
 
 def _recipes(study: Study) -> Iterator[str]:
@@ -100,6 +104,25 @@ def _methods(comparison: Comparison) -> Iterator[str]:
             words.append(f"trained with the seeds plus {cell.seed_offset}")
         if words:
             yield f"{label}: {trial.quantizer.name}, {', '.join(words)}"
+
+
+def _images(comparison: Comparison) -> Iterator[str]:
+    """Whether trials of one data set saw the same images, by the hash that each recorded."""
+    digests: dict[str, Counter[str]] = {}
+    for result in comparison.trials.values():
+        data = result.environment.get("data")
+        if isinstance(data, Mapping) and data.get("digest"):
+            digests.setdefault(str(data.get("name")), Counter())[str(data["digest"])[:HASH]] += 1
+    for name, found in sorted(digests.items()):
+        (first, trials), *others = found.most_common()
+        if not others:
+            yield f"All {trials} trials on {name} saw the same images (hash {first})."
+        else:
+            counts = "; ".join(f"hash {digest}: {count}" for digest, count in found.most_common())
+            yield (
+                f"Trials on {name} saw different images, so do not compare them ({counts} trials): "
+                "the files of the data set were changed in between."
+            )
 
 
 def _audits(comparison: Comparison) -> Iterator[str]:

@@ -1,14 +1,16 @@
 """The metrics of a trial as MLflow shows them, read from the trial's files."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from qbench.registry import diagnostics
+from qbench.storage import version_of
 from qbench.store import PhaseRow, Row, TrialFolder
 from qbench.tracking.content import safe_name
 
-__all__ = ["History", "Point", "read_history"]
+__all__ = ["History", "Point", "images_of", "read_facts", "read_history", "signature"]
 
 SERIES, FINALS, COSTS = 13, 7, 10  # together 30 keys a run: the UI slows down beyond
 FINAL_ORDER = ("test/accuracy", "test/gap", "test/accuracy_reestimated", "test/loss")
@@ -85,6 +87,29 @@ def read_history(folder: TrialFolder) -> History:
     )
 
 
+def signature(folder: TrialFolder) -> tuple[object, ...]:
+    """Versions of the files whose rows :func:`read_history` takes."""
+    found = []
+    for name in ("history.parquet", "seconds.parquet"):
+        with suppress(FileNotFoundError):  # no checkpoint so far
+            found.append(version_of(folder.path / name))
+    return tuple(found)
+
+
+def images_of(folder: TrialFolder) -> dict[str, Any]:
+    """Name, digest and source of a trial's images; empty until it ends, and of older results."""
+    data = read_facts(folder, "environment.json").get("data")
+    return data if isinstance(data, dict) and data.get("digest") else {}
+
+
+def read_facts(folder: TrialFolder, name: str) -> dict[str, Any]:
+    """What a JSON file says; empty where it is not written so far."""
+    try:
+        return folder.read_json(name)
+    except OSError:
+        return {}
+
+
 def _finals(rows: list[Row]) -> list[tuple[str, float]]:
     tests = {row.name: row.value for row in rows if row.name.startswith("test/")}
     lasts = {row.name: row.value for row in rows if row.name.startswith("validation/")}
@@ -117,7 +142,7 @@ def _costs(folder: TrialFolder, phases: list[PhaseRow]) -> list[tuple[str, float
         totals[name] = totals.get(name, 0.0) + phase.seconds
     ranked = sorted(totals.items(), key=lambda total: (total[0] != "train", -total[1]))
     first, *others = [(f"{phase}_seconds", seconds) for phase, seconds in ranked]
-    audit, environment = _facts(folder, "audit.json"), _facts(folder, "environment.json")
+    audit, environment = read_facts(folder, "audit.json"), read_facts(folder, "environment.json")
     counted = {name: audit.get("cost", {}).get(name) for name in COUNTED}
     counted["peak_memory_bytes"] = environment.get("peak_memory_bytes")
     if "coded_bytes" in audit:
@@ -128,13 +153,6 @@ def _costs(folder: TrialFolder, phases: list[PhaseRow]) -> list[tuple[str, float
         for name, value in costs
         if isinstance(value, int | float)
     ]
-
-
-def _facts(folder: TrialFolder, name: str) -> dict[str, Any]:
-    try:
-        return folder.read_json(name)
-    except OSError:
-        return {}  # it is written at the end
 
 
 def _rows(folder: TrialFolder, name: str) -> list[dict[str, Any]]:

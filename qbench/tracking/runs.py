@@ -1,16 +1,22 @@
 """One run a trial, brought up to the trial's files as often as is asked for."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qbench.storage import local_copy, version_of
+from qbench.storage import local_copy
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 from qbench.tracking.content import axes, group_name, parameters, run_name, trial_note, tuned_rounds
-from qbench.tracking.history import History, Point, read_history
+from qbench.tracking.history import (
+    History,
+    Point,
+    images_of,
+    read_facts,
+    read_history,
+    signature,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -108,7 +114,7 @@ class TrialRuns:
             known = self._find(trial, folder)
         if not known.resumed:
             self._resume(trial, known)
-        written = _signature(folder)
+        written = signature(folder)
         if written == known.written:
             return
         history = read_history(folder)
@@ -123,6 +129,7 @@ class TrialRuns:
     def _write_end(self, trial: Trial, folder: TrialFolder) -> None:
         history, status = read_history(folder), folder.status()
         known = self._renewed(trial, folder, self._find(trial, folder), history)
+        self._write_data(trial, folder, known.run)
         state = status if status in ("done", "failed") else "interrupted"
         run, name = known.run, self._name(trial)
         if run.tags.get("mlflow.runName") != name:
@@ -155,7 +162,8 @@ class TrialRuns:
         if model and not run.has_outputs:
             self._models.link(run.run_id, model)
             run.has_outputs = True
-        digest = str(self._datasets.get(trial.data.name, {}).get("digest", ""))
+        data = images_of(folder) or self._datasets.get(trial.data.name, {})
+        digest = str(data.get("digest", ""))
         return self._models.scores(list(history.finals), model, trial.data.name, digest)
 
     def _find(self, trial: Trial, folder: TrialFolder) -> _Known:
@@ -173,6 +181,7 @@ class TrialRuns:
                 self._delete(trial, known)
                 return self._find(trial, folder)
             self._describe(trial, run)
+            self._write_data(trial, folder, run)
         return known
 
     def _delete(self, trial: Trial, known: _Known) -> None:
@@ -205,11 +214,17 @@ class TrialRuns:
         }  # a parameter is written once
         if missing:
             self._store.log(run.run_id, params=missing)
-        data = self._datasets.get(trial.data.name)
-        if data is not None and not run.has_inputs:
+
+    def _write_data(self, trial: Trial, folder: TrialFolder, run: "FoundRun") -> None:
+        """Record the images: what the trial says, and before it has, what this run prepared."""
+        if run.has_inputs:
+            return
+        data = images_of(folder) or self._datasets.get(trial.data.name)
+        if data:
             self._store.log_data(
                 run.run_id, trial.data.name, str(data["digest"]), str(data.get("source", ""))
             )
+            run.has_inputs = True
 
     def _write_files(self, folder: TrialFolder, run_id: str) -> None:
         for name in ARTIFACTS:
@@ -230,10 +245,10 @@ class TrialRuns:
     def _end_tags(
         self, trial: Trial, folder: TrialFolder, state: str, history: History
     ) -> dict[str, str]:
-        environment = _read(folder, "environment.json")
+        environment = read_facts(folder, "environment.json")
         tags = self._row_tags(trial) | {
             "state": state,
-            "qbench.code": str(_read(folder, "trial.json").get("code", "")),
+            "qbench.code": str(read_facts(folder, "trial.json").get("code", "")),
             "mlflow.source.git.commit": str(environment.get("commit", "")),
             "qbench.device": str(environment.get("device", "")),
             "qbench.host": str(environment.get("machine", {}).get("host", "")),
@@ -279,19 +294,3 @@ def _new_points(history: History, run: "FoundRun") -> list[Point]:
 
 def _progress_tags(history: History) -> dict[str, str]:
     return {"qbench.epoch": str(history.last_epoch), "qbench.begun": history.begun}
-
-
-def _signature(folder: TrialFolder) -> tuple[object, ...]:
-    """Versions of the files that a sync reads."""
-    found = []
-    for name in ("history.parquet", "seconds.parquet"):
-        with suppress(FileNotFoundError):  # no checkpoint so far
-            found.append(version_of(folder.path / name))
-    return tuple(found)
-
-
-def _read(folder: TrialFolder, name: str) -> dict[str, Any]:
-    try:
-        return folder.read_json(name)
-    except OSError:
-        return {}  # it ended before the file was written

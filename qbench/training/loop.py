@@ -170,6 +170,10 @@ class Run:
     def _write_environment(self) -> None:
         site, engine = self.site, self.experiment.engine.name
         facts = describe_environment(site.device, site.threads, self.started, time.time(), engine)
+        images = self.experiment.loader.images
+        facts["data"] = {
+            "name": images.name, "digest": images.digest, "source": images.source,
+        }  # fmt: skip
         self.folder.write_json("environment.json", facts)
 
     def save(self) -> None:

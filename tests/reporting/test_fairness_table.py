@@ -192,3 +192,17 @@ def test_hostile_names_come_through() -> None:
 def test_no_rows_no_table() -> None:
     plan = Plan(study(["ste"]).study, ())  # all of it excluded
     assert fairness_table(costly(plan, lambda cell: 0.9)) is None
+
+
+@pytest.mark.parametrize(("second", "words"), [
+    ("a" * 32, "All 12 trials on digits saw the same images (hash aaaaaaaaaaaa)."),
+    ("b" * 32, "hash aaaaaaaaaaaa: 8; hash bbbbbbbbbbbb: 4 trials"),
+])  # fmt: skip
+def test_whether_all_saw_the_same_images(second: str, words: str) -> None:
+    def changes(cell: Cell) -> dict[str, object]:
+        digest = second if cell.trial.seed == 2 else "a" * 32
+        return {"environment": {"data": {"name": "digits", "digest": digest}}}
+
+    plan = study(["ste", "lsq"])
+    told = list(fairness(costly(plan, lambda cell: 0.9, changes)))
+    assert words in render_markdown(told)

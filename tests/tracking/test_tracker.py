@@ -262,3 +262,17 @@ def test_a_run_has_thirty_keys_at_most(results, open_tracker, view):
     assert {*NAMES, "final/test/accuracy", "cost/total_seconds"} <= run.data.metrics.keys()
     shown = sum(key.startswith("diagnostic/") for key in run.data.metrics)
     assert f"diagnostic {40 - shown}" in run.data.tags["mlflow.note.content"]
+
+
+def test_a_trial_says_itself_what_it_was_trained_on(results, open_tracker, view) -> None:
+    """As in a store made anew by ``qbench.track``, which prepares no images."""
+    trial = make_trial()
+    folder = finish(results, trial)
+    data = {"name": "digits", "digest": "77" * 16, "source": "elsewhere"}
+    folder.write_json("environment.json", {"data": data})
+    folder.finish()
+    for _ in range(2):
+        open_tracker(trial).sync_all([trial])
+        inputs = view.run().inputs.dataset_inputs
+        digests = sorted(one.dataset.digest for one in inputs)
+        assert digests == ["77" * 6 + "-test", "77" * 6 + "-train"]

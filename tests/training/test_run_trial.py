@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from qbench.datasets.prepare import open_images
 from qbench.deployment.load import load_deployed
 from qbench.models.evaluation import evaluate
 from qbench.store import TrialFolder
@@ -250,6 +251,10 @@ def test_whatever_a_method_raises_is_recorded(
 
 def test_the_environment_is_recorded(site: Site, make_trial: MakeTrial) -> None:
     facts = json.loads((finish(make_trial(), site).path / "environment.json").read_text())
+    images = open_images(site.images)
+    assert facts["data"] == {
+        "name": "synthetic", "digest": images.digest, "source": images.source,
+    }  # fmt: skip
     assert facts["versions"]["torch"] == torch.__version__.split("+")[0]
     assert facts["device"] == "cpu"
     assert facts["finished"] >= facts["started"]
