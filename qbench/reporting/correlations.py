@@ -89,9 +89,12 @@ def _moments(x: Values, y: Values, weights: Values) -> Values:
 
 def _ranks(values: Values, weights: Values) -> Values:
     """Mean ranks minus their mean, over the size: ``[draws, n]``."""
-    below = (values[:, None] < values[None, :]) + 0.5 * (values[:, None] == values[None, :])
-    n = len(values)
-    ranks: Values = (weights @ below - n / 2) / n
+    order, n = np.argsort(values, kind="stable"), len(values)
+    _, first, places = np.unique(values[order], return_index=True, return_inverse=True)
+    equal = np.add.reduceat(weights[:, order], first, axis=1)  # of each value that occurs
+    below = np.cumsum(equal, axis=1) - equal / 2
+    ranks = np.empty_like(weights)
+    ranks[:, order] = (below[:, places] - n / 2) / n
     return ranks
 
 

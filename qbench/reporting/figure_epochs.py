@@ -97,10 +97,8 @@ def _is_zero(maps: Mapping[tuple[str, str], pd.DataFrame], label: str) -> bool:
 
 def mean_map(comparison: Comparison, group: Group, name: str) -> pd.DataFrame:
     """The mean of seeds: a layer in each row, from input to output, an epoch in each column."""
-    frames = []
-    for _, result in sorted(group.done.items()):
-        frames.append(comparison.traces.layers(result, name))
-    values = pd.concat(frames)
+    results = [result for _, result in sorted(group.done.items())]
+    values = comparison.traces.layers(results, name)
     layers = list(dict.fromkeys(values["layer"]))
     mean = values.pivot_table(index="layer", columns="epoch", values="value", aggfunc="mean")
     return mean.reindex(layers)

@@ -7,7 +7,6 @@ import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
-from qbench.reporting.collect import TrialResult
 from qbench.reporting.compare import Comparison, Setting
 from qbench.reporting.style import Look, new_figure, wrapped
 
@@ -90,13 +89,6 @@ def _map(frames: Mapping[str, pd.DataFrame], layers: list[str]) -> Figure:
     return figure
 
 
-def _last(comparison: Comparison, result: TrialResult) -> dict[str, float]:
-    found = comparison.traces.layers(result, ERROR)
-    epochs, layers, values = (found[name].to_numpy() for name in ("epoch", "layer", "value"))
-    last = epochs == epochs.max(initial=0)
-    return dict(zip(layers[last], values[last], strict=True))
-
-
 def _errors(comparison: Comparison, setting: Setting) -> pd.DataFrame:
     """Mean over seeds; a row of the report in each row, a layer in each column."""
     rows = {}
@@ -104,8 +96,9 @@ def _errors(comparison: Comparison, setting: Setting) -> pd.DataFrame:
         group = comparison.groups.get((label, setting))
         if group is None or group.is_float:
             continue
-        found = pd.DataFrame([_last(comparison, result) for result in group.done.values()])
-        if not found.empty:
-            rows[label] = found.mean()
+        found = comparison.traces.layers(group.done.values(), ERROR)
+        last = found[found["epoch"] == found.groupby("trial")["epoch"].transform("max")]
+        if not last.empty:
+            rows[label] = last.groupby("layer", sort=False)["value"].mean()
     order = dict.fromkeys(layer for row in rows.values() for layer in row.index)
     return pd.DataFrame(rows).T.reindex(columns=list(order))

@@ -1,6 +1,6 @@
 """What only a drawing needs of a trial, read when it is drawn: layers over epochs, and points."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,21 +28,29 @@ class Traces:
         self.results = results
         self.damaged: dict[str, None] = {}
         """Names of trials of which a table could not be read; their drawings lack it."""
-        self._layers: dict[str, dict[str, pd.DataFrame]] = {}
+        self._layers: dict[str, pa.Table] = {}
 
-    def layers(self, result: TrialResult, name: str) -> pd.DataFrame:
-        """The values of one of ``LAYER_MEASURES`` by layer and epoch.
+    def layers(self, results: Iterable[TrialResult], name: str) -> pd.DataFrame:
+        """The values of one of ``LAYER_MEASURES`` by trial, layer and epoch.
 
         Returns:
-            Columns ``epoch``, ``layer``, ``name``, ``value``, in the order of the file.
+            Columns ``trial``, ``epoch``, ``layer``, ``value``: trial by trial, in the order of
+            their files.
         """
+        columns = ["trial", "epoch", "layer", "value"]
+        tables = [self._whole(result) for result in results]
+        if not tables:
+            return pd.DataFrame({column: [] for column in columns})
+        found: pd.DataFrame = _named(pa.concat_tables(tables), [name]).select(columns).to_pandas()
+        return found
+
+    def _whole(self, result: TrialResult) -> pa.Table:
         trial = result.trial.name
         if trial not in self._layers:
-            whole = self._read(result, "layers.parquet", LAYER_MEASURES, ("value",))
-            parts = {str(name): part for name, part in whole.groupby("name", sort=False)}
-            self._layers[trial] = {"": whole.iloc[:0], **parts}
-        found = self._layers[trial]
-        return found.get(name, found[""])
+            table = self._read(result, "layers.parquet", LAYER_MEASURES, ("value",))
+            names = pa.repeat(pa.scalar(trial), len(table))
+            self._layers[trial] = table.append_column("trial", names)
+        return self._layers[trial]
 
     def points(self, result: TrialResult, name: str) -> pd.DataFrame:
         """The points of one name at their last measurement.
@@ -50,21 +58,23 @@ class Traces:
         Returns:
             Columns ``epoch``, ``layer``, ``name``, ``x``, ``y``, in the order of the file.
         """
-        found = self._read(result, "points.parquet", [name], ("x", "y"))
+        found: pd.DataFrame = self._read(result, "points.parquet", [name], ("x", "y")).to_pandas()
         return found[found["epoch"] == found["epoch"].max()]
 
     def _read(
         self, result: TrialResult, file: str, names: Sequence[str], values: tuple[str, ...]
-    ) -> pd.DataFrame:
-        columns = ["epoch", "layer", "name", *values]
+    ) -> pa.Table:
+        kinds = {"epoch": pa.int64(), "layer": pa.string(), "name": pa.string()}
+        schema = pa.schema(kinds | dict.fromkeys(values, pa.float64()))
         folder = TrialFolder(remembering(self.results), result.trial.name)
         try:
             if folder.damaged(names=[file]):
                 raise ValueError(f"{file} is not as recorded")
-            table = folder.read_table(file).select(columns)
-            wanted = pc.is_in(table.column("name"), pa.array(names, pa.string()))
-            frame: pd.DataFrame = table.filter(wanted).to_pandas()
+            return _named(folder.read_table(file).select(schema.names).cast(schema), names)
         except (OSError, ValueError, TypeError, KeyError, pa.ArrowException):
             self.damaged[result.trial.name] = None
-            return pd.DataFrame({column: [] for column in columns})
-        return frame
+            return schema.empty_table()
+
+
+def _named(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    return table.filter(pc.is_in(table.column("name"), pa.array(names, pa.string())))

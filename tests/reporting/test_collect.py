@@ -21,7 +21,7 @@ def test_a_finished_trial_is_read(tmp_path: Path) -> None:
     assert found.final["test/accuracy"] == (20, 0.9)
     assert found.final["test/gap"] == (20, 0.02)
     # In the network's order, not the alphabet's.
-    gap = Traces(tmp_path).layers(found, "discretization/train_deploy_gap")
+    gap = Traces(tmp_path).layers([found], "discretization/train_deploy_gap")
     rows = list(zip(gap["epoch"], gap["layer"], gap["value"], strict=True))
     assert rows == [(0, "b", 0.9), (0, "a", 0.9), (20, "b", 0.1), (20, "a", 0.3)]
     assert found.final["discretization/train_deploy_gap"] == (20, pytest.approx(0.2))
