@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from qbench.reporting.compare import Comparison, Group, Setting
+from qbench.reporting.panels import titled
 from qbench.reporting.statistics import MINIMUM_SEEDS
 from qbench.reporting.style import Look, legend_width, new_figure, wrapped
 
@@ -42,7 +43,7 @@ def draw_accuracy(
     handles.append(Line2D([], [], color="0.4", marker=".", linestyle="", label="one seed"))
     if axes.texts:
         handles.append(Line2D([], [], color="0.4", marker="x", linestyle="", label="no result"))
-    _label(axes, settings, pair, comparison)
+    _label(figure, axes, settings, pair, comparison)
     figure.legend(handles=handles, loc="outside right center")
     return figure
 
@@ -92,7 +93,11 @@ def _handle(label: str, look: Look) -> Line2D:
 
 
 def _label(
-    axes: Axes, settings: Sequence[Setting], pair: tuple[str, str], comparison: Comparison
+    figure: Figure,
+    axes: Axes,
+    settings: Sequence[Setting],
+    pair: tuple[str, str],
+    comparison: Comparison,
 ) -> None:
     counts = [
         group.accuracy_estimate.n
@@ -102,11 +107,7 @@ def _label(
     seeds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     what = "mean and 95 % t interval over" if max(counts) >= MINIMUM_SEEDS else "mean of"
     plural = "seed" if seeds == "1" else "seeds"
-    figure = axes.get_figure()
-    if figure is not None:
-        figure.suptitle(
-            f"{pair[0]} on {pair[1]}: deployed test accuracy\n{what} {seeds} {plural} a row"
-        )
+    titled(figure, pair, "deployed test accuracy", f"{what} {seeds} {plural} a row")
     axes.set_xlabel("bits of weights (W) and activations (A)")
     axes.set_ylabel("deployed test accuracy (%)")
     axes.set_xticks(range(len(settings)), [setting.bits for setting in settings])

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from qbench.reporting.collect import CURVES
 from qbench.reporting.compare import Comparison, Group, Setting
+from qbench.reporting.panels import titled
 from qbench.reporting.style import Look, legend_width, new_figure, wrapped
 
 __all__ = ["draw_curves"]
@@ -92,9 +93,7 @@ def _label(
     name: str,
 ) -> None:
     what = "validation" if name == CURVES[0] else "training"
-    figure.suptitle(
-        f"{pair[0]} on {pair[1]}: {what} accuracy\nline: mean of seeds; band: lowest to highest"
-    )
+    titled(figure, pair, f"{what} accuracy", "line: mean of seeds; band: lowest to highest")
     for index, axes in enumerate(grid):
         if index >= panels:
             axes.set_visible(False)

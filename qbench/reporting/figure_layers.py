@@ -1,13 +1,14 @@
 """Errors of every layer, as a map of rows and layers for each bit setting."""
 
-import textwrap
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.figure import Figure
 
 from qbench.reporting.compare import Comparison, Setting
+from qbench.reporting.panels import titled
 from qbench.reporting.style import Look, new_figure, wrapped
 
 __all__ = ["draw_latent_error"]
@@ -43,10 +44,8 @@ def draw_latent_error(
         return None
     layers = list(dict.fromkeys(name for frame in frames.values() for name in frame.columns))
     figure = _map(frames, layers)
-    words = f"{pair[0]} on {pair[1]}: latent-to-code error of weights at the end, mean of seeds"
-    if zero:
-        words += "\n" + textwrap.fill(f"0 in every layer: {', '.join(zero)}", 80)
-    figure.suptitle(words)
+    how = f"0 in every layer: {', '.join(zero)}" if zero else ""
+    titled(figure, pair, "latent-to-code error of weights at the end, mean of seeds", how)
     return figure
 
 
@@ -63,11 +62,12 @@ def _map(frames: Mapping[str, pd.DataFrame], layers: list[str]) -> Figure:
     cell = max(0.2, 0.14 * lines)
     figure = new_figure(width, 2.4 + sum(cell * height + 0.35 for height in heights))
     grid = figure.subplots(len(frames), 1, squeeze=False, sharex=True, height_ratios=heights)
-    largest = max(float(frame.max().max()) for frame in frames.values())
-    top = min(largest, MOST_ERROR)
+    values = np.concatenate([frame.to_numpy(dtype=float).ravel() for frame in frames.values()])
+    least, largest = float(np.nanmin(values)), float(np.nanmax(values))
+    low, top = min(least, MOST_ERROR), min(largest, MOST_ERROR)
     for axes, (bits, frame) in zip(grid.flat, frames.items(), strict=True):
         seaborn.heatmap(
-            frame.reindex(columns=layers), ax=axes, cmap="cividis", vmin=0.0, vmax=top, cbar=False,
+            frame.reindex(columns=layers), ax=axes, cmap="cividis", vmin=low, vmax=top, cbar=False,
             xticklabels=False, yticklabels=[wrapped(label) for label in frame.index],
         )  # fmt: skip
         axes.set_title(bits)
@@ -101,4 +101,4 @@ def _errors(comparison: Comparison, setting: Setting) -> pd.DataFrame:
         if not last.empty:
             rows[label] = last.groupby("layer", sort=False)["value"].mean()
     order = dict.fromkeys(layer for row in rows.values() for layer in row.index)
-    return pd.DataFrame(rows).T.reindex(columns=list(order))
+    return pd.DataFrame(rows).T.reindex(columns=list(order)).rename_axis(columns=None)
