@@ -17,6 +17,7 @@ from qbench.quantizers.contract import Progress
 from qbench.registry import quantizers
 from qbench.study.schema import Bits, Component, Training
 from qbench.study.trial import Trial, TrialData
+from qbench.training.allocator import keep_freed_memory
 from qbench.training.choose_engine import ENGINES, choose_engine
 from qbench.training.engine import Engine, as_given
 from qbench.training.optimizers import make_optimizers, rate_factor, set_learning_rates
@@ -147,7 +148,7 @@ def make(
     engine: str = "eager",
     precision: str = "float32",
 ) -> Made:
-    """Build a case; its initial values are the same each time.
+    """Build a case in a process that is set up as a trial's; its initial values are always equal.
 
     Args:
         case: What to build.
@@ -157,6 +158,7 @@ def make(
             eager there.
         precision: A recipe's.
     """
+    keep_freed_memory()
     torch.manual_seed(0)
     trial = case.trial()
     recipe = trial.training.model_copy(update={"precision": precision})

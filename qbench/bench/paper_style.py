@@ -23,6 +23,7 @@ from qbench.bench.pil import pil_loader
 from qbench.bench.timing import Timing, measure, watch_of
 from qbench.datasets.prepare import Images
 from qbench.models.build import build_model
+from qbench.training.allocator import giving_freed_memory_back
 
 __all__ = ["PaperTrial", "Trials", "compare", "run"]
 
@@ -59,6 +60,10 @@ class PaperTrial:
 
     def train_and_evaluate(self) -> tuple[float, float]:
         """An epoch and an evaluation; the mean losses of both."""
+        with giving_freed_memory_back():
+            return self._train_and_evaluate()
+
+    def _train_and_evaluate(self) -> tuple[float, float]:
         self.model.train()
         losses = [self.step(*self._moved(batch))[0] for batch in self.train]
         self.model.eval()

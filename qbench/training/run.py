@@ -9,6 +9,7 @@ from qbench.diagnostics.precision import products_in
 from qbench.registry import load_plugin
 from qbench.store import Failure, TrialFolder, is_full
 from qbench.study.trial import Trial
+from qbench.training.allocator import keep_freed_memory
 from qbench.training.environment import peak_memory, reset_peak_memory
 from qbench.training.loop import DivergedError, train
 from qbench.training.peers import peers
@@ -56,6 +57,7 @@ def run_trial(trial: Trial, site: Site) -> Iterator[dict[str, float]]:
 def _set_process(site: Site) -> None:
     torch.set_num_threads(site.threads)
     torch.backends.cudnn.benchmark = False
+    keep_freed_memory()
     reset_peak_memory(site.device)
 
 

@@ -1,0 +1,58 @@
+"""Memory that a step frees is there for the next one: counted by the system's page faults."""
+
+import platform
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from qbench.training.allocator import giving_freed_memory_back, keep_freed_memory
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+
+BYTES, BLOCKS = 2**23, 20
+HUGE = 2**21  # no page is larger: so many bytes cost one fault at least
+
+
+def step(floats: int) -> None:
+    """Write large tensors, some of them at once."""
+    for _ in range(BLOCKS // 4):
+        blocks = [torch.ones(floats) for _ in range(4)]
+        del blocks
+
+
+def faults(floats: int = BYTES // 4) -> int:
+    """Page faults of a second step."""
+    step(floats)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    step(floats)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def held() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def test_a_second_step_asks_the_system_for_nothing() -> None:
+    keep_freed_memory()
+    assert faults() < BLOCKS * BYTES // HUGE // 2
+
+
+def test_by_itself_glibc_gives_large_blocks_back() -> None:
+    """Or the test above would show nothing, and paper-style trials would have it too."""
+    with giving_freed_memory_back():
+        assert faults(floats=2**24) > BLOCKS * 2**26 // HUGE // 2  # beyond its threshold
+    assert faults() < BLOCKS * BYTES // HUGE // 2  # kept again after it
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="reads /proc")
+def test_the_next_trial_starts_without_what_the_last_one_kept() -> None:
+    keep_freed_memory()
+    blocks = [torch.ones(2**24) for _ in range(8)]  # 64 MiB each
+    most = held()
+    del blocks
+    assert held() > most - 2**26  # kept
+    keep_freed_memory()
+    assert held() < most - 4 * 2**26
