@@ -9,6 +9,9 @@ from qbench.reporting.tables import place
 
 __all__ = ["headline"]
 
+MOST_NAMED = 5
+"""Rows that a sentence names beside the best; more are counted."""
+
 
 def headline(comparison: Comparison) -> str:
     """One sentence; it claims that a row is best only where the intervals say so."""
@@ -79,6 +82,8 @@ def _one_setting(comparison: Comparison, setting: Setting, marked: list[Group]) 
 
 
 def _names(labels: list[str]) -> str:
+    if len(labels) > MOST_NAMED:
+        return f"{len(labels)} other rows"
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 

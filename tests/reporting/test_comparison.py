@@ -61,6 +61,11 @@ def test_a_planted_tie_is_called_a_tie(tmp_path: Path) -> None:
     assert "cannot be told from ste" in headline(found)
 
 
+def test_many_that_tie_are_counted(tmp_path: Path) -> None:
+    plan = make_plan(("float", "ste", "lsq", "dorefa", "pact", "qil", "dsq", "ewgs"))
+    assert "cannot be told from 6 other rows." in headline(filled(tmp_path, plan, {"float": 0.05}))
+
+
 def test_the_numbers_of_a_cell(tmp_path: Path) -> None:
     found = filled(tmp_path, make_plan(), {})
     assert entry(found, "ste")[0] == "90.00 ± 2.00 (3)"  # of 88, 90 and 92 percent
