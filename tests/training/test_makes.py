@@ -215,6 +215,39 @@ def test_a_compiled_step_is_no_further_off_than_another_rounding(name: str) -> N
     assert codes_that_differ(model, other) <= 2 * codes_off + 0.001
 
 
+class Scaled(nn.Module):
+    """A network of which each factor is another kind for the compiler."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.layer, self.factor = nn.Linear(8, 10), factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.layer(x.mean((1, 2)))
+
+
+def compile_steps(*factors: int) -> int:
+    """Train a step of each; the number of graphs that were compiled for them."""
+    graphs = torch._dynamo.utils.counters["stats"]
+    before = graphs["unique_graphs"]
+    for factor in factors:
+        model = Scaled(factor)
+        training = Training(epochs=1)
+        engine = CompiledEngine(model, make_optimizers(model, training), training, fetch)
+        engine.step((torch.arange(8),), Progress.end())
+    return int(graphs["unique_graphs"] - before)
+
+
+@pytest.mark.slow
+def test_a_worker_compiles_every_kind_once_and_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    assert compile_steps(*range(2, 12)) == 10  # torch's own limit is 8: the others would be eager
+    assert compile_steps(*range(2, 12)) == 0
+    monkeypatch.setattr("qbench.training.compiled.KINDS", 10)
+    with pytest.raises(Exception, match="recompile_limit"):
+        compile_steps(12)
+
+
 @pytest.mark.parametrize(
     ("wanted", "device", "name"),
     [
