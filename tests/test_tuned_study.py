@@ -115,6 +115,7 @@ def test_a_study_searches_chooses_and_runs_what_it_chose(left_alone: Path) -> No
 
 
 @pytest.mark.fault
+@pytest.mark.slow  # two runs; a killed study in tests/test_run_command.py
 def test_a_killed_search_continues_to_the_same_choice(left_alone: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of the search."""
     running = subprocess.Popen(

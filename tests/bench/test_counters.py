@@ -28,13 +28,12 @@ def _one_thread() -> None:
 
 
 def cases() -> list[object]:
-    # An LSTM with a state of 2 x 100 numbers for each of 268,000 weights takes 11 s.
     return [
         pytest.param(
             method,
             bits,
             id=" ".join(key(method, bits)),
-            marks=[pytest.mark.slow] if "lstmfc" in method.options.values() else marks(method.name),
+            marks=[pytest.mark.slow] if method.options else marks(method.name),
         )
         for method, bits in rows()
     ]

@@ -17,6 +17,8 @@ from qbench.bench.limits import Operation, floor_seconds, operations
 from qbench.bench.outcome import Setting, read_records
 from qbench.bench.scaling import QUICK_SIZES, Measured, further
 
+# One worker: they share a run of the suites.
+pytestmark = pytest.mark.xdist_group("suites")
 LONG = ("harness", "scaling", "gpu")  # two start Ray and MLflow, the last runs four suites again
 HERE = [suite for suite in SUITES if suite not in LONG]
 

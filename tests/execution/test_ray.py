@@ -147,6 +147,7 @@ def test_this_process_writes_the_same_files(run: Run, tmp_path: Path) -> None:
                 assert file.read_bytes() == (there / file.name).read_bytes()
 
 
+@pytest.mark.slow  # starts Ray; without it, tests/training/test_run_trial.py
 def test_results_do_not_depend_on_what_the_worker_did_before(session: None, tmp_path: Path) -> None:
     data = TrialData(
         name="synthetic", options={"classes": 4, "size": 8, "channels": 1, "train": 96, "test": 40}
@@ -205,6 +206,7 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.fault
+@pytest.mark.slow  # starts Ray; one Ctrl-C in tests/test_run_command.py
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ctrl_c_stops_everything_quietly(tmp_path: Path) -> None:
     process = subprocess.Popen(

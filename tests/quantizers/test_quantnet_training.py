@@ -109,6 +109,7 @@ def test_q10_the_default_schedule_closes_the_gap(default: nn.Module) -> None:
     assert abs(soft - deployed) <= 0.005
 
 
+@pytest.mark.slow
 def test_q10_without_penalty_and_cooling_the_gap_stays_open(default: nn.Module) -> None:
     loose = trained(polarisation=0.0, tau_end=1.0)
     assert unsettled(loose) > 0.5
@@ -117,6 +118,7 @@ def test_q10_without_penalty_and_cooling_the_gap_stays_open(default: nn.Module) 
     assert soft - deployed > 0.01 + abs(reference[0] - reference[1])  # 0.021 was measured
 
 
+@pytest.mark.slow
 def test_q12_what_is_deployed_is_not_the_sign_of_the_weight() -> None:
     network = trained(skip=False, gain=1.0)
     x, _ = images(64, seed=3)

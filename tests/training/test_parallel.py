@@ -34,7 +34,8 @@ def of_epochs(trial: Trial, epochs: int) -> Trial:
 @pytest.mark.parametrize(
     ("quantizer", "bits", "tolerance"),
     [
-        ("float", "W32A32", 1e-5),  # eight steps of float32 sums in another order
+        # eight steps of float32 sums in another order
+        pytest.param("float", "W32A32", 1e-5, marks=pytest.mark.slow),
         ("lsq", "W4A4", 1e-2),  # with codes that flip on the way, of few images
     ],
 )

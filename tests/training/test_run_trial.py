@@ -97,7 +97,10 @@ def test_a_worker_that_ran_other_trials_writes_the_same(
 
 
 @pytest.mark.fault
-@pytest.mark.parametrize("epochs", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "epochs",
+    [0, pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)],
+)
 def test_a_trial_that_is_cut_off_continues_bit_for_bit(
     site: Site, make_trial: MakeTrial, tmp_path: Path, epochs: int
 ) -> None:

@@ -38,7 +38,12 @@ def cost(folder: TrialFolder) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("quantizer", "bits"),
-    [("float", "W32A32"), ("daq", "W1A1"), ("metaquant", "W2A32"), ("quantnet", "W1A32")],
+    [
+        ("float", "W32A32"),
+        ("daq", "W1A1"),
+        pytest.param("metaquant", "W2A32", marks=pytest.mark.slow),
+        pytest.param("quantnet", "W1A32", marks=pytest.mark.slow),
+    ],
 )
 def test_the_recorded_counts_are_those_of_a_step_in_the_middle_and_watching_changes_nothing(
     site: Site,
