@@ -112,7 +112,8 @@ def _images(comparison: Comparison) -> Iterator[str]:
     for result in comparison.trials.values():
         data = result.environment.get("data")
         if isinstance(data, Mapping) and data.get("digest"):
-            digests.setdefault(str(data.get("name")), Counter())[str(data["digest"])[:HASH]] += 1
+            seen = digests.setdefault(result.trial.data.label, Counter())
+            seen[str(data["digest"])[:HASH]] += 1
     for name, found in sorted(digests.items()):
         (first, trials), *others = found.most_common()
         if not others:
