@@ -4,15 +4,15 @@ import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 
 __all__ = [
-    "axes", "escaped", "group_name", "parameters", "run_name", "safe_name", "trial_note",
-    "tuned_rounds",
+    "Shared", "axes", "escaped", "group_name", "parameters", "run_name", "safe_name", "shared",
+    "trial_note", "tuned_rounds",
 ]  # fmt: skip
 
 
@@ -40,7 +40,25 @@ def tuned_rounds(plan: Plan) -> dict[str, str]:
     return {name: f"round {', '.join(map(str, own))}" for name, own in found.items()}
 
 
-def group_name(trial: Trial, label: str, *, data: bool) -> str:
+class Shared(NamedTuple):
+    """What all trials of a study have in common, so that their names need not tell it."""
+
+    data: bool = True
+    options: bool = True
+    """Of their models: each model stands there with one set of options."""
+
+
+ONE_PLACE = Shared()
+
+
+def shared(trials: Collection[Trial]) -> Shared:
+    """What these trials have in common."""
+    data = {trial.data.label for trial in trials}
+    models = {trial.model.label: trial.model.name for trial in trials}
+    return Shared(len(data) <= 1, len(set(models.values())) == len(models))
+
+
+def group_name(trial: Trial, label: str, told: Shared = ONE_PLACE) -> str:
     """What trials that differ in the seed alone have in common: ``daq · resnet20 · W1A32``.
 
     Trials of one search have in common that it is one: ``daq · resnet20 · W1A32 · search 2``.
@@ -48,15 +66,16 @@ def group_name(trial: Trial, label: str, *, data: bool) -> str:
     Args:
         trial: The trial.
         label: Its row in the report.
-        data: Whether the data set is told, which a study of one need not.
+        told: What goes without saying.
     """
-    images = (trial.data.label,) if data else ()
+    images = () if told.data else (trial.data.label,)
+    model = trial.model.name if told.options else trial.model.label
     found = _SEARCH.fullmatch(label)
     row, search = (found["row"], (f"search {found['round']}",)) if found else (label, ())
-    return " · ".join((row, trial.model.label, *images, str(trial.bits), *search))
+    return " · ".join((row, model, *images, str(trial.bits), *search))
 
 
-def run_name(trial: Trial, label: str, *, data: bool, rounds: str = "") -> str:
+def run_name(trial: Trial, label: str, told: Shared = ONE_PLACE, rounds: str = "") -> str:
     """The name in the list of runs: ``daq · resnet20 · W1A32 · seed 0``; see :func:`group_name`.
 
     A trial of a search has its number there: ``daq · resnet20 · W1A32 · search 2.5 · seed 1001``.
@@ -64,12 +83,12 @@ def run_name(trial: Trial, label: str, *, data: bool, rounds: str = "") -> str:
     Args:
         trial: The trial.
         label: Its row in the report.
-        data: Whether the data set is told.
+        told: What goes without saying.
         rounds: See :func:`tuned_rounds`.
     """
     found = _SEARCH.fullmatch(label)
     number = f".{found['number']}" if found else ""
-    name = f"{group_name(trial, label, data=data)}{number} · seed {trial.seed}"
+    name = f"{group_name(trial, label, told)}{number} · seed {trial.seed}"
     return f"{name} · {rounds}" if rounds else name
 
 

@@ -8,15 +8,16 @@ from qbench.storage import local_copy
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
-from qbench.tracking.content import axes, group_name, parameters, run_name, trial_note, tuned_rounds
-from qbench.tracking.history import (
-    History,
-    Point,
-    images_of,
-    read_facts,
-    read_history,
-    signature,
+from qbench.tracking.content import (
+    axes,
+    group_name,
+    parameters,
+    run_name,
+    shared,
+    trial_note,
+    tuned_rounds,
 )
+from qbench.tracking.history import History, Point, images_of, read_facts, read_history, signature
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -86,7 +87,7 @@ class TrialRuns:
     def learn(self, plan: Plan) -> None:
         """Take labels from a plan, which may have grown."""
         self.labels = plan.labels()
-        self._tell_data = len({trial.data.label for trial in plan.trials().values()}) > 1
+        self._shared = shared(plan.trials().values())
         self._ablations = {cell.trial.name: cell.ablation for cell in plan.cells if cell.ablation}
         self._searches = {one.trial.name: f"round {one.round}" for one in plan.attempts}
         self._rounds = tuned_rounds(plan)
@@ -276,11 +277,11 @@ class TrialRuns:
     def _place(self, trial: Trial) -> dict[str, str]:
         """Where the report shows a trial; other labels change it."""
         label = self._label(trial)
-        return {"group": group_name(trial, label, data=self._tell_data), "row": label}
+        return {"group": group_name(trial, label, self._shared), "row": label}
 
     def _name(self, trial: Trial) -> str:
         rounds = self._rounds.get(trial.name, "")
-        return run_name(trial, self._label(trial), data=self._tell_data, rounds=rounds)
+        return run_name(trial, self._label(trial), self._shared, rounds)
 
     def _label(self, trial: Trial) -> str:
         return self.labels.get(trial.name) or trial.quantizer.name

@@ -8,12 +8,15 @@ from trial_files import BEGUN, finish, make_trial, write_epochs
 
 from qbench.store import PhaseRow, Row, TrialFolder
 from qbench.study.plan import Cell
+from qbench.study.schema import Component
+from qbench.study.trial import TrialData
 from qbench.tracking.content import (
     escaped,
     group_name,
     parameters,
     run_name,
     safe_name,
+    shared,
     tuned_rounds,
 )
 from qbench.tracking.history import read_history
@@ -62,24 +65,25 @@ def test_diagnostics_are_one_short_parameter():
     assert parameters(trial)["diagnostics"] == "flip_rate, margins"
 
 
-@pytest.mark.parametrize(
-    ("data", "name"),
-    [
-        (False, "daq, T=2 · resnet8 · W1A32 · seed 0"),
-        (True, "daq, T=2 · resnet8 · digits · W1A32 · seed 0"),
-    ],
-)
-def test_run_name_is_readable(data, name):
-    assert run_name(make_trial("daq", bits="W1A32"), "daq, T=2", data=data) == name
+def test_a_run_name_leaves_out_what_all_share():
+    first = make_trial("daq", bits="W1A32")
+    data = first.model_copy(update={"data": TrialData(name="synthetic")})
+    component = Component(name="resnet8", options={"activation": "hardtanh"})
+    model = first.model_copy(update={"model": component})
+    for trials, name in (
+        ([first], "daq, T=2 · resnet8 · W1A32 · seed 0"),
+        ([model], "daq, T=2 · resnet8 · W1A32 · seed 0"),
+        ([first, data], "daq, T=2 · resnet8 · digits · W1A32 · seed 0"),
+        ([model, first], "daq, T=2 · resnet8 (activation=hardtanh) · W1A32 · seed 0"),
+    ):
+        assert run_name(trials[0], "daq, T=2", shared(trials)) == name
 
 
 def test_a_trial_of_a_search_has_its_number_after_the_setting():
     trial = make_trial("daq", bits="W1A32", seed=1001)
     label = "daq, T=2 [search 2.5]"
-    assert (
-        run_name(trial, label, data=False) == "daq, T=2 · resnet8 · W1A32 · search 2.5 · seed 1001"
-    )
-    assert group_name(trial, label, data=False) == "daq, T=2 · resnet8 · W1A32 · search 2"
+    assert run_name(trial, label) == "daq, T=2 · resnet8 · W1A32 · search 2.5 · seed 1001"
+    assert group_name(trial, label) == "daq, T=2 · resnet8 · W1A32 · search 2"
 
 
 def test_final_trials_of_two_rounds_have_two_names():
@@ -87,7 +91,7 @@ def test_final_trials_of_two_rounds_have_two_names():
     rounds = ((trials[0], 1), (trials[1], 2), (trials[0], 3), (trials[2], 0))
     cells = tuple(Cell(trial, "daq", round=number) for trial, number in rounds)
     told = tuned_rounds(SimpleNamespace(cells=cells))
-    names = {run_name(t, "daq", data=False, rounds=told.get(t.name, "")) for t in trials}
+    names = {run_name(t, "daq", rounds=told.get(t.name, "")) for t in trials}
     start = "daq · resnet8 · W4A32 · seed 0"
     assert names == {f"{start} · round 1, 3", f"{start} · round 2", start}
 
