@@ -269,6 +269,14 @@ class Comparison:
         ]
         return sorted(groups, key=lambda group: -group.accuracy_estimate.mean)
 
+    def errors_to_lose(self, setting: Setting) -> float:
+        """Standard errors that a row must lie below the best to be told from it there."""
+        groups = self._compared(setting)
+        return groups[0].accuracy_estimate.errors_to_differ(len(groups) - 1)
+
+    def _compared(self, setting: Setting) -> list[Group]:
+        return [g for g in self.competitors(setting) if g.accuracy_estimate.has_interval]
+
     def marked(self, setting: Setting) -> list[Group]:
         """The best row of a setting and those that cannot be told from it, the best first.
 
@@ -277,7 +285,7 @@ class Comparison:
         whose paired difference from the best has no interval cannot be told from it.
         """
         if setting not in self._marked:
-            groups = [g for g in self.competitors(setting) if g.accuracy_estimate.has_interval]
+            groups = self._compared(setting)
             best = groups[:1]
             self._marked[setting] = (best if len(groups) > 1 else []) + [
                 group

@@ -58,9 +58,14 @@ class Estimate:
         """
         if not self.has_interval:
             return False
+        return abs(self.mean) > self.errors_to_differ(comparisons) * self.deviation / math.sqrt(
+            self.n
+        )
+
+    def errors_to_differ(self, comparisons: int) -> float:
+        """Standard errors that the mean must be away from 0 for :meth:`differs`."""
         share = (1 - LEVEL) / comparisons
-        quantile = float(stdtrit(self.n - 1, 1 - share / 2))
-        return abs(self.mean) > quantile * self.deviation / math.sqrt(self.n)
+        return float(stdtrit(self.n - 1, 1 - share / 2))
 
 
 def estimate(values: Sequence[float]) -> Estimate:

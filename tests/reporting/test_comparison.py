@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy import stats
 from synthetic_results import fill, make_plan, make_trial, write_trial
 
 from qbench.errors import UsageError
@@ -61,6 +62,13 @@ def test_a_planted_tie_is_called_a_tie(tmp_path: Path) -> None:
     assert "cannot be told from ste" in headline(found)
 
 
+def test_what_it_takes_to_lose_the_bold_is_said(tmp_path: Path) -> None:
+    found = filled(tmp_path, make_plan(("float", "ste", "lsq", "dorefa", "pact")), {"float": 0.05})
+    assert found.errors_to_lose(HERE) == pytest.approx(stats.t.ppf(1 - 0.05 / 6, 2))
+    (table,) = comparison_tables(found, Footnotes(()))
+    assert any("a difference of 7.6 of its standard errors" in note for note in table.notes)
+
+
 def test_many_that_tie_are_counted(tmp_path: Path) -> None:
     plan = make_plan(("float", "ste", "lsq", "dorefa", "pact", "qil", "dsq", "ewgs"))
     assert "cannot be told from 6 other rows." in headline(filled(tmp_path, plan, {"float": 0.05}))
@@ -102,7 +110,7 @@ def test_several_settings_without_a_difference_say_so(tmp_path: Path) -> None:
     found = filled(tmp_path, plan, {"float": 0.05, "lsq": 0.0004}, jitter="lsq")
     text = headline(found)
     assert text.startswith(
-        "None of 2 quantized rows can be told from the best in any of 2 settings"
+        "None of 2 quantized rows can be told from the best in any of 2 settings with 3 seeds"
     )
     assert "the least loss on average is that of lsq, 4.96 points below float" in text
 
