@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ __all__ = ["PeerError", "peers"]
 
 PATIENCE = timedelta(days=2)
 """How long a process waits for one that measures or evaluates; a dead one is noticed at once."""
+SECONDS_TO_END = 5.0
 _TASK = TypeAdapter(tuple[Trial, Site, str])
 
 
@@ -57,7 +58,7 @@ def peers(trial: Trial, site: Site) -> Iterator[None]:
             _meet(site, meeting)
             yield
         except RuntimeError as error:
-            if all(peer.poll() is None for peer in started):
+            if not any(map(_ends, started)):
                 raise
             raise PeerError(f"another process of the trial has ended: {error}") from error
         finally:
@@ -66,6 +67,13 @@ def peers(trial: Trial, site: Site) -> Iterator[None]:
                 peer.wait()
             if dist.is_initialized():
                 dist.destroy_process_group()
+
+
+def _ends(peer: subprocess.Popen[bytes]) -> bool:
+    """Whether a process is gone; its sockets close before that, while its memory is given back."""
+    with suppress(subprocess.TimeoutExpired):
+        peer.wait(SECONDS_TO_END)
+    return peer.poll() is not None
 
 
 def _meet(site: Site, meeting: str) -> None:
