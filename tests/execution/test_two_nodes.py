@@ -1,5 +1,6 @@
 """A study on two nodes of a real Ray cluster, one of which is killed."""
 
+import io
 import json
 import sqlite3
 import subprocess
@@ -36,7 +37,8 @@ def facts(results: Path) -> dict[str, dict[str, object]]:
 
 def trained(trial: Path) -> dict[int, float]:
     """By epoch: when its training ended."""
-    rows = pq.read_table(trial / "seconds.parquet").to_pylist()
+    content = io.BytesIO((trial / "seconds.parquet").read_bytes())  # at once: it is replaced
+    rows = pq.read_table(content).to_pylist()
     return {row["epoch"]: row["ended"] for row in rows if row["phase"] == "train"}
 
 
