@@ -15,6 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 COMMANDS = {"run", "report", "list", "export", "__main__"}
 LAYERS = {  # a layer imports itself and those named; a name without a folder is a file
     "errors": set(),
+    "garbage": set(),
     "registry": {"errors"},
     "study": {"registry", "errors"},
     "remote_path": {"errors"},
@@ -29,8 +30,8 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "training": {"datasets", "deployment", "diagnostics", "models", "quantizers", "registry",
                  "remote_path", "storage", "store", "study", "errors"},
     "bench": {"execution", "tracking", "training", "datasets", "deployment", "models",
-              "quantizers", "registry", "store", "study", "errors"},
-    "execution": {"training", "remote_path", "storage", "store", "study", "errors"},
+              "quantizers", "registry", "store", "study", "errors", "garbage"},
+    "execution": {"training", "garbage", "remote_path", "storage", "store", "study", "errors"},
     "tracking": {"registry", "storage", "store", "study", "errors"},
     "reporting": {"storage", "store", "study", "tuning", "registry", "errors"},
 }  # fmt: skip

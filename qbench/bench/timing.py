@@ -5,15 +5,15 @@ and arms that take turns meet the same load. One arm runs twice a round: the rat
 is the error bar of every other ratio.
 """
 
-import gc
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+
+from qbench.garbage import no_collection
 
 __all__ = ["Arm", "Spent", "Timing", "Watch", "cpu_watch", "cuda_watch", "measure", "watch_of"]
 
@@ -69,7 +69,7 @@ def measure(
     for number in range(rounds):
         turn = number % len(calls)
         for name, copy, arm in calls[turn:] + calls[:turn]:
-            with _no_collection():
+            with no_collection():
                 spent = watch(arm)
             known = best.get((name, copy), spent)
             best[name, copy] = Spent(min(known[0], spent[0]), min(known[1], spent[1]))
@@ -113,13 +113,3 @@ def watch_of(device: str) -> Watch:
 def _processor_seconds() -> float:
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

@@ -1,6 +1,5 @@
 """Starts Ray on this machine, or connects to a cluster, quietly; and ends it."""
 
-import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from ray._private.services import find_bootstrap_address
 from qbench.errors import UsageError
 from qbench.execution.address import check_address
 from qbench.execution.resources import count_cpus, count_gpus
+from qbench.garbage import no_collection
 from qbench.study.schema import Resources
 
 __all__ = ["connected"]
@@ -42,23 +42,10 @@ def connected(resources: Resources, address: str | None) -> Iterator[int]:
             _join(address)
         yield _slots(resources, f"at {address or 'this machine'}")
     finally:  # also where the user stops while Ray starts
-        with _no_collection():
+        # A reference to one of Ray's objects that another thread collects while Ray ends would end
+        # the process on the spot: Ray exits where its core worker is asked for and is gone.
+        with no_collection():
             ray.shutdown()
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Collect garbage before the block, and none inside.
-
-    A reference to one of Ray's objects that another thread collects while Ray ends would end the
-    process on the spot: Ray exits where its core worker is asked for and is gone.
-    """
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _start(resources: Resources) -> None:
