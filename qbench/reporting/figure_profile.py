@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def draw_profile(comparison: Comparison, looks: Mapping[str, Look]) -> Figure | 
     if ranking is None:
         return None
     labels = [label for label in ranking.labels if label in list(ranking.average_ranks)[:MOST_ROWS]]
-    grid = _grid(ranking)
+    grid = _grid([ranking.shares.rows[label] for label in {*labels, ranking.baseline}])
     found = {
         label: profile(own := ranking.shares.rows[label], resampled(own, stream), grid)
         for stream, label in enumerate(ranking.labels)
@@ -47,9 +47,9 @@ def draw_profile(comparison: Comparison, looks: Mapping[str, Look]) -> Figure | 
     return figure
 
 
-def _grid(ranking: Ranking) -> Values:
-    """From the lowest score to the highest; failed runs, of score 0, are below."""
-    scores = np.concatenate([own for rows in ranking.shares.rows.values() for own in rows])
+def _grid(drawn: Iterable[Sequence[Values]]) -> Values:
+    """From the lowest score of these rows to the highest; failed runs, of score 0, are below."""
+    scores = np.concatenate([own for rows in drawn for own in rows])
     finished = scores[scores > 0]
     low, high = (finished.min(), finished.max()) if len(finished) else (0.0, 100.0)
     room = max(0.02 * (high - low), 0.05)
