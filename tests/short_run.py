@@ -1,5 +1,7 @@
 """Which methods the default run looks at closely; the slow run takes all."""
 
+from collections.abc import Set
+
 import pytest
 
 CORE = {"ste", "dorefa", "lsq", "metaquant", "quantnet", "quantization_networks", "daq"}
@@ -7,6 +9,6 @@ IN_SHORT = CORE | {"xnor", "irnet", "adabin", "bop", "kurtosis", "ttq", "parq", 
 """The core methods and one of each family."""
 
 
-def marks(name: str) -> list[pytest.MarkDecorator]:
+def marks(name: str, short: Set[str] = IN_SHORT) -> list[pytest.MarkDecorator]:
     """Of a case that is about one method."""
-    return [] if name in IN_SHORT | {"float", "negative_control"} else [pytest.mark.slow]
+    return [] if name in short | {"float", "negative_control"} else [pytest.mark.slow]

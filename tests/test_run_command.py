@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -26,8 +27,8 @@ bits: [W4A32, W2A2]
 seeds: [0]
 start: float
 training: {epochs: 4, batch: 16, optimizer: {learning_rate: 0.05}, reestimation_batches: 2}
-resources: {checkpoint_seconds: 0.001}
 """
+OFTEN = "resources.checkpoint_seconds=0.001"
 SAME = ("trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors")
 
 
@@ -60,10 +61,17 @@ def tracked(folder: Path) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]
     return runs, points
 
 
+def start_from(migrated: Path, folder: Path) -> None:
+    """Track into a copy of an empty store."""
+    (folder / "results").mkdir()
+    shutil.copy(migrated, folder / "results")
+
+
 @pytest.fixture(scope="module")
-def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def left_alone(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
     """The study as one process runs it, without Ray."""
     folder = tmp_path_factory.mktemp("alone")
+    start_from(migrated, folder)
     done = run(folder, "--local")
     assert done.returncode == 0, done.stderr
     assert "[5/5] done" in done.stdout
@@ -100,11 +108,18 @@ def test_track_makes_a_lost_store_again(left_alone: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.fault
-def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "continued", [["--local"], pytest.param([], marks=pytest.mark.slow)], ids=["alone", "by ray"]
+)
+def test_a_killed_study_ends_as_one_left_alone(
+    left_alone: Path, tmp_path: Path, migrated: Path, continued: list[str]
+) -> None:
     """SIGKILL in the middle, through Ray; then the same command."""
+    start_from(migrated, tmp_path)
     running = subprocess.Popen(
-        command(tmp_path), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        command(tmp_path, OFTEN), cwd=tmp_path, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     results, deadline = tmp_path / "results", time.monotonic() + 150
     while time.monotonic() < deadline and running.poll() is None:
         if list(results.glob("*/done")) and any(
@@ -116,7 +131,7 @@ def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path)
     running.wait()
     finished = len(list(results.glob("*/done")))
     assert 1 <= finished < 5
-    again = run(tmp_path)
+    again = run(tmp_path, *continued, "report.formats=[csv]")
     assert again.returncode == 0, again.stdout + again.stderr
     told = re.search(r"(\d) to run, (\d) done", again.stdout)
     assert told is not None
@@ -132,7 +147,7 @@ def test_a_killed_study_ends_as_one_left_alone(left_alone: Path, tmp_path: Path)
 @pytest.mark.fault
 def test_an_interrupted_study_says_so_and_continues(tmp_path: Path) -> None:
     running = subprocess.Popen(
-        command(tmp_path, "--local", "tracking.enabled=false", "training.epochs=400"),
+        command(tmp_path, "--local", OFTEN, "tracking.enabled=false", "training.epochs=400"),
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     while not list((tmp_path / "results").glob("*/checkpoint.pt")):

@@ -34,7 +34,6 @@ diagnostics: none
 tuning: {trials: 4, rounds: 2, scheduler: asha, reduction: 2}
 tracking: {enabled: false}
 report: {formats: [csv]}
-resources: {checkpoint_seconds: 0.001}
 """
 DATA = """
 from dataclasses import replace
@@ -119,8 +118,8 @@ def test_a_study_searches_chooses_and_runs_what_it_chose(left_alone: Path) -> No
 def test_a_killed_search_continues_to_the_same_choice(left_alone: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of the search."""
     running = subprocess.Popen(
-        command(tmp_path, "--local"), cwd=tmp_path, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        command(tmp_path, "--local", "resources.checkpoint_seconds=0.001"),
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     results, deadline = tmp_path / "results", time.monotonic() + 150
     while time.monotonic() < deadline and running.poll() is None:

@@ -22,21 +22,21 @@ def key(method: Component, bits: Bits) -> tuple[str, str, str]:
     return method.name, options_text(method.options), str(bits)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def cases() -> list[object]:
     return [
         pytest.param(
             method,
             bits,
             id=" ".join(key(method, bits)),
-            marks=[pytest.mark.slow] if method.options else marks(method.name),
+            marks=[pytest.mark.slow] if long(method, bits) else marks(method.name),
         )
         for method, bits in rows()
     ]
+
+
+def long(method: Component, bits: Bits) -> bool:
+    """A form of a method, and its activations alone: what is counted with 4-bit weights too."""
+    return bool(method.options) or str(bits) == "W32A4"
 
 
 @pytest.mark.parametrize(("method", "bits"), cases())

@@ -18,7 +18,6 @@ CASES = [(name, bits) for name in NAIVE for bits in ("W1A32", "W4A4") if can(nam
 
 @pytest.fixture(scope="module")
 def images() -> Images:
-    torch.set_num_threads(1)
     return images_of(2 * BATCH, BATCH, side=8)
 
 

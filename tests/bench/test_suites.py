@@ -19,7 +19,8 @@ from qbench.bench.scaling import QUICK_SIZES, Measured, further
 
 # One worker: they share a run of the suites.
 pytestmark = pytest.mark.xdist_group("suites")
-LONG = ("harness", "scaling", "gpu")  # two start Ray and MLflow, the last runs four suites again
+# One trains with loaders' workers, two start Ray and MLflow, the last runs four suites again.
+LONG = ("paper_style", "harness", "scaling", "gpu")
 HERE = [suite for suite in SUITES if suite not in LONG]
 
 
@@ -174,7 +175,7 @@ def test_a_grid_that_has_no_time_left_measures_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["harness", "gpu"])
+@pytest.mark.parametrize("suite", ["paper_style", "harness", "gpu"])
 def test_a_long_suite_runs(suite: str, tmp_path: Path) -> None:
     done = bench(suite, "--quick", "--output", tmp_path)
     assert done.exit_code == 0, done.output

@@ -17,15 +17,6 @@ def images(image_folder, open_set):
     return open_set("folder", image_folder, size=16)
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    """As a trial with one core; the number of threads is also that of the worker processes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def make(images):
     def made(augmentation=None, seed=0, **data):
@@ -58,11 +49,11 @@ def test_a_folder_becomes_batches_of_the_asked_size(make, images):
     assert torch.cat([labels for _, labels in loader.test()]).tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_an_epoch_is_the_same_again_and_continues_at_any_batch(make):
+def test_an_epoch_is_the_same_again_and_continues_at_any_batch(make, monkeypatch):
     whole = list(make().training(1))
     assert same(make().training(1, 1), whole[1:])
     assert list(make().training(1, 3)) == []  # the epoch had 3 batches
-    torch.set_num_threads(2)  # two workers
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # as many workers
     assert same(make().training(1), whole)
 
 

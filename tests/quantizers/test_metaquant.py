@@ -1,7 +1,5 @@
 """MetaQuant: the numbered behavioural tests of its page, MQ1 to MQ13."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from metaquant_toy import batches, meta_of, network, run
@@ -16,15 +14,6 @@ from qbench.quantizers.meta_steps import MetaStep, Refinement
 from qbench.quantizers.metaquant import MetaQuant
 
 WEIGHT = torch.tensor([-1.0, -0.2, 0.0, 0.3, 0.5], dtype=torch.float64)  # of MQ1
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors are tiny here: waking a second thread costs more than their arithmetic."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def meta(kind: str = "fcgrad", *, activation: str = "none", depth: int = 2) -> MetaNetwork:

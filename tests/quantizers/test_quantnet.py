@@ -5,7 +5,6 @@ Q10 and Q12, which train a network, are in test_quantnet_training.py.
 
 import copy
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,15 +19,6 @@ from qbench.quantizers import quantnet_subnetwork as sub
 from qbench.quantizers.contract import Progress
 from qbench.quantizers.quantnet import QuantNet
 from qbench.quantizers.ste import GAUSSIAN_CLIP, STE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These tensors are too small to share out: threads that wait for each other take longer."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

@@ -1,7 +1,5 @@
 """QuantNet-R: tests Q10 and Q12 of its specification, on a small trained network."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -16,15 +14,6 @@ from qbench.training.optimizers import make_optimizers, rate_factor, set_learnin
 
 WIDTH, CLASSES, STEPS = 32, 10, 400
 RECIPE = Training(epochs=1, optimizer=Optimizer(learning_rate=0.02))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These tensors are too small to share out: threads that wait for each other take longer."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def images(count: int, seed: int) -> tuple[Tensor, Tensor]:

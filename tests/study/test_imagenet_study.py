@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from qbench.datasets.prepare import prepare
 from qbench.store import TrialFolder
@@ -50,14 +49,6 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-@pytest.fixture
-def one_thread():
-    """A trial sets the number of threads of its process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def test_the_shipped_study_asks_for_imagenet_and_a_file_of_weights() -> None:
     plan = expand(load_study(STUDY))
     trials = plan.trials().values()
@@ -67,7 +58,6 @@ def test_the_shipped_study_asks_for_imagenet_and_a_file_of_weights() -> None:
     assert all(rule.count for rule in plan.excluded)
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.slow  # a ResNet-18 of each row
 def test_the_study_runs_on_a_small_image_folder(root: Path, tmp_path: Path) -> None:
     plan = select(cut_down(), "quantizer in ['metaquant', 'quantization_networks']")

@@ -3,7 +3,6 @@ import shutil
 import pytest
 from trial_files import make_plan
 
-from qbench.tracking.client import Store
 from qbench.tracking.tracker import Tracker
 
 PROVENANCE = {
@@ -12,15 +11,6 @@ PROVENANCE = {
     "device": "cpu",
     "datasets": {"digits": {"digest": "3fa9c1d20b7e", "source": "scikit-learn"}},
 }
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory):
-    """A database without experiments; making one takes seconds, copying it does not."""
-    folder = tmp_path_factory.mktemp("migrated")
-    store = Store(f"sqlite:///{folder / 'mlflow.db'}", folder)
-    store.client._tracking_client.store.engine.dispose()
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

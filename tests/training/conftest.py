@@ -18,8 +18,8 @@ TRAINING = Training(
     epochs=3, batch=16, optimizer=Optimizer(learning_rate=0.1), reestimation_batches=2
 )
 DIAGNOSTICS = DiagnosticsSettings.model_validate(
-    {"of": ["economy", {"name": "flip_sets", "checkpoints": 3, "layers": 2, "options": {"sets": 4}},
-            {"name": "output_gap", "checkpoints": 1}], "images": 32}
+    {"of": ["economy", {"name": "flip_sets", "checkpoints": 3, "layers": 1, "options": {"sets": 4}},
+            {"name": "output_gap", "checkpoints": 1}], "images": 16}
 )  # fmt: skip
 
 

@@ -1,13 +1,13 @@
 """Every method learns: few-bit weights on real digits, and one bit for both without NaN."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from short_run import marks
+from short_run import CORE, IN_SHORT, marks
 
 from qbench import registry
 from qbench.datasets.prepare import prepare
@@ -60,8 +60,9 @@ def images(folder: Path) -> Path:
     return prepare(DIGITS, folder, folder / "cache")
 
 
-def each(names: Iterable[str]) -> Any:
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in names])
+def each(names: Iterable[str], short: Set[str] = IN_SHORT) -> Any:
+    cases = [pytest.param(name, marks=marks(name, short)) for name in names]
+    return pytest.mark.parametrize("name", cases)
 
 
 @each(name for name in METHODS if name != "ste")
@@ -74,7 +75,7 @@ def test_weights_of_few_bits_are_close_to_those_of_ste(folder: Path, name: str) 
     assert accuracy(folder, name, f"W{width}A32")["test/accuracy"] > by_ste - allowed
 
 
-@each(name for name in METHODS if 1 in KINDS[name].bits["weight"])
+@each((name for name in METHODS if 1 in KINDS[name].bits["weight"]), short=CORE)
 def test_one_bit_for_weights_and_inputs_trains_without_nan(folder: Path, name: str) -> None:
     values = accuracy(folder, name, "W1A1")
     assert all(math.isfinite(value) for value in values.values())

@@ -101,6 +101,7 @@ for _ in run_trial(job.trial, job.site):
 
 
 @pytest.mark.fault
+@pytest.mark.slow  # starts two processes; one that dies is above
 @on_linux
 def test_the_other_processes_of_a_killed_trial_end(site: Site, make_trial: MakeTrial) -> None:
     job = Job(of_epochs(make_trial(), 1000), replace(site, processes=2))

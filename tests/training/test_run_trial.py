@@ -15,7 +15,7 @@ from qbench.datasets.prepare import open_images
 from qbench.deployment.load import load_deployed
 from qbench.models.evaluation import evaluate
 from qbench.store import TrialFolder
-from qbench.study.schema import Optimizer
+from qbench.study.schema import DiagnosticsSettings, Optimizer
 from qbench.study.trial import Trial
 from qbench.training.run import run_trial
 from qbench.training.setup import float_network, prepare_experiment, quantized
@@ -23,12 +23,28 @@ from qbench.training.site import Site
 
 SAME = ("trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors")
 MakeTrial = Callable[..., Trial]
+LeftAlone = Callable[[Trial], TrialFolder]
+pytestmark = pytest.mark.xdist_group("trials")  # one worker: they share trials that were left alone
 
 
 def finish(trial: Trial, site: Site) -> TrialFolder:
     for _ in run_trial(trial, site):
         pass
     return TrialFolder(site.results, trial.name)
+
+
+@pytest.fixture(scope="module")
+def left_alone(images: Path, tmp_path_factory: pytest.TempPathFactory) -> LeftAlone:
+    """What a trial leaves that nothing interrupts, in a worker of its own results."""
+    site = Site(results=tmp_path_factory.mktemp("alone"), images=images)
+    found: dict[str, TrialFolder] = {}
+
+    def finished(trial: Trial) -> TrialFolder:
+        if trial.name not in found:
+            found[trial.name] = finish(trial, site)
+        return found[trial.name]
+
+    return finished
 
 
 def files(folder: TrialFolder) -> dict[str, bytes]:
@@ -42,9 +58,9 @@ def history(folder: TrialFolder) -> dict[tuple[int, str], float]:
     return named
 
 
-def test_a_trial_learns_and_leaves_every_file(site: Site, make_trial: MakeTrial) -> None:
+def test_a_trial_learns_and_leaves_every_file(left_alone: LeftAlone, make_trial: MakeTrial) -> None:
     trial = make_trial()
-    folder = finish(trial, site)
+    folder = left_alone(trial)
     assert folder.status() == "done"
     assert folder.damaged() == []
     values = history(folder)
@@ -85,10 +101,10 @@ def test_the_reported_accuracy_is_that_of_the_file(site: Site, make_trial: MakeT
 
 
 def test_a_worker_that_ran_other_trials_writes_the_same(
-    site: Site, make_trial: MakeTrial, tmp_path: Path
+    left_alone: LeftAlone, site: Site, make_trial: MakeTrial, tmp_path: Path
 ) -> None:
     trial = make_trial()
-    first = files(finish(trial, site))
+    first = files(left_alone(trial))
     other = dataclasses.replace(site, results=tmp_path / "other")
     finish(make_trial("ste", "W1A1", seed=3), other)
     torch.manual_seed(123)  # whatever the worker drew meanwhile
@@ -102,10 +118,10 @@ def test_a_worker_that_ran_other_trials_writes_the_same(
     [0, pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)],
 )
 def test_a_trial_that_is_cut_off_continues_bit_for_bit(
-    site: Site, make_trial: MakeTrial, tmp_path: Path, epochs: int
+    left_alone: LeftAlone, site: Site, make_trial: MakeTrial, tmp_path: Path, epochs: int
 ) -> None:
     trial = make_trial("lsq", "W2A2")
-    whole = files(finish(trial, site))
+    whole = files(left_alone(trial))
     cut = dataclasses.replace(site, results=tmp_path / "cut", checkpoint_seconds=1e-9)
     running = run_trial(trial, cut)
     for _ in itertools.islice(running, epochs):
@@ -119,12 +135,16 @@ def test_a_trial_that_is_cut_off_continues_bit_for_bit(
 
 @pytest.mark.fault
 def test_a_trial_continues_inside_an_epoch(
-    site: Site, make_trial: MakeTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    left_alone: LeftAlone,
+    site: Site,
+    make_trial: MakeTrial,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from qbench.training.engine import Engine
 
-    trial = make_trial("lsq", "W4A4")
-    whole = files(finish(trial, site))
+    trial = make_trial()
+    whole = files(left_alone(trial))
     cut = dataclasses.replace(site, results=tmp_path / "cut", checkpoint_seconds=1e-9)
     steps, real = itertools.count(1), Engine.step
 
@@ -152,10 +172,10 @@ def test_a_checkpoint_keeps_of_an_epochs_last_steps_only_what_is_still_needed(
 
 @pytest.mark.fault
 def test_a_checkpoint_of_other_code_or_a_cut_off_one_is_not_continued(
-    site: Site, make_trial: MakeTrial, tmp_path: Path
+    left_alone: LeftAlone, site: Site, make_trial: MakeTrial, tmp_path: Path
 ) -> None:
     trial = make_trial()
-    whole = files(finish(trial, site))
+    whole = files(left_alone(trial))
     for number, damage in enumerate((b"", b"PK\x03\x04 not a checkpoint")):
         cut = dataclasses.replace(site, results=tmp_path / f"cut{number}")
         running = run_trial(trial, dataclasses.replace(cut, checkpoint_seconds=1e-9))
@@ -240,20 +260,23 @@ def test_whatever_a_method_raises_is_recorded(
     def fail(*_: object) -> None:
         raise raised
 
+    trial = make_trial(diagnostics=DiagnosticsSettings(of=()))
     with monkeypatch.context() as patched:
         patched.setattr("qbench.training.engine.Engine.step", fail)
-        folder = finish(make_trial(), site)
+        folder = finish(trial, site)
     assert folder.failure().reason == reason
     assert "Traceback" in folder.failure().details
     if reason == "out of memory":
         assert re.search(r"held \d+\.\d GiB at its peak", folder.failure().message)
         assert "training.batch" in folder.failure().message
-    assert finish(make_trial(), site).status() == "done"  # and a failed one can be run again
+    assert finish(trial, site).status() == "done"  # and a failed one can be run again
     assert not (folder.path / "failed.json").exists()
 
 
-def test_the_environment_is_recorded(site: Site, make_trial: MakeTrial) -> None:
-    facts = json.loads((finish(make_trial(), site).path / "environment.json").read_text())
+def test_the_environment_is_recorded(
+    left_alone: LeftAlone, site: Site, make_trial: MakeTrial
+) -> None:
+    facts = json.loads((left_alone(make_trial()).path / "environment.json").read_text())
     images = open_images(site.images)
     assert facts["data"] == {
         "name": "synthetic", "digest": images.digest, "source": images.source,
