@@ -33,7 +33,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
               "quantizers", "registry", "store", "study", "errors", "garbage"},
     "execution": {"training", "garbage", "remote_path", "storage", "store", "study", "errors"},
     "tracking": {"registry", "storage", "store", "study", "errors"},
-    "reporting": {"storage", "store", "study", "tuning", "registry", "errors"},
+    "reporting": {"garbage", "storage", "store", "study", "tuning", "registry", "errors"},
 }  # fmt: skip
 HOMES = {  # a library, and the only folder that imports it
     "ray": "execution",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qbench.garbage import no_collection, set_aside
 from qbench.reporting.compare import Comparison
 from qbench.reporting.cost_table import cost_table
 from qbench.reporting.diagnostics_chapter import diagnostics_chapter
@@ -66,9 +67,10 @@ def write_report(
     known = stamp.known()
     if known is not None:
         return known
-    comparison = Comparison(plan, results)
+    with no_collection():  # of the many objects that trials become, none is garbage
+        comparison = Comparison(plan, results)
     answer = plain(headline(comparison))
-    with writing(folder):
+    with writing(folder), set_aside():
         figures: list[Drawn] = [[] for _ in CHAPTERS]
         if drawn(formats):
             figures = [list(write_figures(comparison, folder, kinds)) for kinds in CHAPTERS]
