@@ -10,6 +10,8 @@ import click
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
 from qbench.errors import UsageError
 from qbench.growth import Growth
+from qbench.standing import check_begun
+from qbench.study.plan import Plan
 from qbench.study.views import Format
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def command(
     elif study is None:
         raise UsageError("no study file is named; give one, or two after --compare")
     else:
-        plan = Growth(chosen_plan(study, overrides), results).plan
+        plan = _begun(study, overrides, results)
         chosen = formats or plan.study.report.formats
         folder = (output or Path(plan.study.report.output)) / plan.study.study
         if pivoted:
@@ -80,6 +82,12 @@ def command(
             report = write_report(plan, results, folder, chosen, told)
     _print(report, as_json=as_json)
     return 0
+
+
+def _begun(study: Path, overrides: tuple[str, ...], results: Path) -> Plan:
+    plan = Growth(chosen_plan(study, overrides), results).plan
+    check_begun(plan, results)
+    return plan
 
 
 def _axes(text: str | None, default: str) -> list[str]:
@@ -101,7 +109,7 @@ def _side_by_side(
         raise UsageError(f"--compare takes two study files, and '{study}' is a third; leave it out")
     if pivoted:
         raise UsageError("--rows, --columns and --metric are of one study; leave out --compare")
-    first, second = (Growth(chosen_plan(file, overrides), results).plan for file in files)
+    first, second = (_begun(file, overrides, results) for file in files)
     from qbench.reporting.side_by_side import write_side_by_side
 
     folder = output or Path(first.study.report.output)

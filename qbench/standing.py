@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qbench.errors import UsageError
 from qbench.storage import snapshot
 from qbench.store import DECIDING, TrialFolder
 from qbench.study.fingerprint import fingerprint
 from qbench.study.plan import Plan
 from qbench.study.trial import Trial
 
-__all__ = ["Standing", "look"]
+__all__ = ["Standing", "check_begun", "look"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def look(plan: Plan, results: Path, *, retry_failed: bool = False, fresh: bool =
         name: [] for name in ("done", "failed", "cut_off", "other_code")
     }
     results = snapshot(results, [*DECIDING, "trial.json"])
-    present = {entry.name for entry in results.iterdir()} if results.is_dir() else set()
+    present = _present(results)
     to_run, damaged = [], {}
     for name, trial in plan.trials().items():
         status = TrialFolder(results, name).status() if name in present else "missing"
@@ -60,6 +61,23 @@ def look(plan: Plan, results: Path, *, retry_failed: bool = False, fresh: bool =
                 groups["other_code"].append(name)
     names = {group: tuple(found) for group, found in groups.items()}
     return Standing(tuple(to_run), damaged=damaged, **names)
+
+
+def check_begun(plan: Plan, results: Path) -> None:
+    """See to it that a study has left something to be shown.
+
+    Raises:
+        UsageError: No trial of the plan has files in the result store.
+    """
+    if _present(results).isdisjoint(plan.trials()):
+        raise UsageError(
+            f"no trial of '{plan.study.study}' has files in '{results}'; run it first, or name the "
+            "folder of its results with --results"
+        )
+
+
+def _present(results: Path) -> set[str]:
+    return {entry.name for entry in results.iterdir()} if results.is_dir() else set()
 
 
 def _code(results: Path, name: str) -> str | None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from qbench.commands import answered, chosen_plan, command_line, with_overrides
 from qbench.errors import UsageError
 from qbench.growth import Growth
-from qbench.standing import look
+from qbench.standing import check_begun, look
 
 __all__ = ["command"]
 
@@ -36,13 +36,11 @@ def command(study: Path, overrides: tuple[str, ...], results: Path) -> int:
     plan = growth.plan
     if not plan.study.tracking.enabled:
         raise UsageError("tracking.enabled is false; leave it out of the study, or set it to true")
-    standing = look(plan, results)
-    if len(standing.to_run) - len(standing.cut_off) == len(plan.trials()):
-        raise UsageError(f"no trial of '{plan.study.study}' has files in '{results}'; run it first")
+    check_begun(plan, results)
     from qbench.session import Session
 
     session = Session(
-        growth, replace(standing, to_run=()), study, results, retrack=True,
+        growth, replace(look(plan, results), to_run=()), study, results, retrack=True,
         command=command_line(study, overrides),
     )  # fmt: skip
     result = session.go(Console(highlight=False, soft_wrap=True))

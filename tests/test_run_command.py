@@ -102,9 +102,11 @@ def test_track_makes_a_lost_store_again(left_alone: Path, tmp_path: Path) -> Non
     runs, points = tracked(left_alone)
     assert runs == before
     assert max(count for _, count in points) == 1
-    nothing = run(tmp_path, module="track")
-    assert nothing.returncode == 2
-    assert nothing.stderr.startswith("error: no trial of 'small' has files")
+    for module in ("track", "report"):
+        nothing = run(tmp_path, module=module)
+        assert nothing.returncode == 2
+        assert nothing.stderr.startswith("error: no trial of 'small' has files")
+    assert not (tmp_path / "reports").exists(), "a report that may be there is left alone"
 
 
 @pytest.mark.fault
