@@ -9,8 +9,7 @@ __all__ = ["no_collection", "set_aside"]
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Collect garbage before the block, and none inside, in no thread."""
-    gc.collect()
+    """Collect no garbage inside, in no thread; where some may be in the way, collect it before."""
     gc.disable()
     try:
         yield

@@ -5,6 +5,7 @@ and arms that take turns meet the same load. One arm runs twice a round: the rat
 is the error bar of every other ratio.
 """
 
+import gc
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -69,6 +70,7 @@ def measure(
     for number in range(rounds):
         turn = number % len(calls)
         for name, copy, arm in calls[turn:] + calls[:turn]:
+            gc.collect()
             with no_collection():
                 spent = watch(arm)
             known = best.get((name, copy), spent)

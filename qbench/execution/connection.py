@@ -1,5 +1,6 @@
 """Starts Ray on this machine, or connects to a cluster, quietly; and ends it."""
 
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ def connected(resources: Resources, address: str | None) -> Iterator[int]:
     finally:  # also where the user stops while Ray starts
         # A reference to one of Ray's objects that another thread collects while Ray ends would end
         # the process on the spot: Ray exits where its core worker is asked for and is gone.
+        gc.collect()
         with no_collection():
             ray.shutdown()
 
