@@ -12,7 +12,7 @@ study: .venv/installed  ## Run the quick study: a few minutes on two cores.
 	$(BIN)/python -m qbench.run studies/quickstart.yaml
 
 test: lint  ## Check style and types, and run the tests.
-	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: lint  ## Run the slow tests too, and those that need a GPU where there is one.
 	$(BIN)/python -m pytest
@@ -32,6 +32,7 @@ report: .venv/installed  ## Write the quick study's report again.
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --editable '.[test]'
+	$(BIN)/python -m compileall -q qbench
 	touch $@
 
 constraints: .venv/installed  ## Resolve the pins of all dependencies again.

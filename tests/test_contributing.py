@@ -16,8 +16,7 @@ TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(quantizers, "_added", {})  # other tests do not see the example
+def plugin(tmp_path: Path, own_registries: None) -> Path:
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
     path = tmp_path / "my_ternary.py"
     path.write_text(code)

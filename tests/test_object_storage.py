@@ -26,7 +26,7 @@ from qbench.remote_path import RemotePath
 from qbench.storage import results_folder, snapshot
 from qbench.store import TrialFolder
 
-pytestmark = pytest.mark.xdist_group("storage")  # one worker: they share a server and a run
+pytestmark = pytest.mark.long
 
 STUDY = """
 study: small

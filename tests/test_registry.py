@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,17 +47,12 @@ def network(name: str, *, classes: int, depth: int = 2) -> None:
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def plugin(tmp_path: Path, own_registries: None) -> Path:
     """A plug-in file with a name of its own, forgotten after the test."""
-    for one in ALL:
-        monkeypatch.setattr(one, "_added", {})
-        monkeypatch.setattr(one, "_objects", dict(one._objects))
-    monkeypatch.setattr(sys, "path", list(sys.path))
     path = tmp_path / "toy_registry_plugin.py"
     path.write_text(SOURCE)
     importlib.invalidate_caches()
-    yield path
-    sys.modules.pop("toy_registry_plugin", None)
+    return path
 
 
 def test_declarations_are_read_and_not_run(tmp_path: Path) -> None:

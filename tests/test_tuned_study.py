@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typed import typed
 
-from qbench import registry
 from qbench.commands import chosen_plan
 from qbench.growth import Growth
 from qbench.store import TrialFolder
 from qbench.study.plan import Plan
 
-pytestmark = pytest.mark.xdist_group("tuned")  # one worker: they share a run
+pytestmark = pytest.mark.long
+COMMAND = [sys.executable, "-m", "qbench.run", "tuned.yaml"]
 
 STUDY = """
 study: tuned
@@ -52,18 +53,15 @@ class Toy(Synthetic):
 """
 
 
-def command(folder: Path, *arguments: str, shift: int = 0) -> list[str]:
+def write_study(folder: Path, shift: int = 0) -> None:
     (folder / "tuned.yaml").write_text(STUDY)
     (folder / "toy.py").write_text(DATA.replace("SHIFT", str(shift)))
-    return [sys.executable, "-m", "qbench.run", "tuned.yaml", *arguments]
 
 
 def run(folder: Path, *arguments: str, shift: int = 0) -> str:
-    done = subprocess.run(
-        command(folder, *arguments, shift=shift), cwd=folder, capture_output=True, text=True,
-        timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    write_study(folder, shift)
+    done = typed(folder, "run", "tuned.yaml", *arguments)
+    assert done.exit_code == 0, done.output
     return done.stdout
 
 
@@ -90,16 +88,17 @@ def accuracies(folder: Path) -> dict[str, float]:
 
 
 @pytest.fixture(autouse=True)
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What loading the study's plug-in adds here is gone afterwards."""
-    monkeypatch.setattr(registry.datasets, "_added", {})
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def each_with_own_registries(own_registries: None) -> None:
+    """Studies run in this process, each with a plug-in of the same name."""
 
 
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study as a process of its own runs it."""
     folder = tmp_path_factory.mktemp("left-alone")
-    run(folder, "--local")
+    write_study(folder)
+    done = subprocess.run([*COMMAND, "--local"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -117,8 +116,9 @@ def test_a_study_searches_chooses_and_runs_what_it_chose(left_alone: Path) -> No
 @pytest.mark.slow  # two runs; a killed study in tests/test_run_command.py
 def test_a_killed_search_continues_to_the_same_choice(left_alone: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of the search."""
+    write_study(tmp_path)
     running = subprocess.Popen(
-        command(tmp_path, "--local", "resources.checkpoint_seconds=0.001"),
+        [*COMMAND, "--local", "resources.checkpoint_seconds=0.001"],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     results, deadline = tmp_path / "results", time.monotonic() + 150
@@ -154,8 +154,7 @@ def test_the_plan_says_what_a_search_costs(tmp_path: Path) -> None:
 
 
 def test_a_tuned_study_is_not_cut_into_shards(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(tmp_path, "--shard", "1/2"), cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 2
+    write_study(tmp_path)
+    done = typed(tmp_path, "run", "tuned.yaml", "--shard", "1/2")
+    assert done.exit_code == 2
     assert done.stderr.startswith("error: --shard splits no study that is tuned")

@@ -27,17 +27,17 @@ def train(trial: Trial, site: Site) -> Iterator[dict[str, float | int]]:
     folder = TrialFolder(site.results, trial.name)
     options: dict[str, Any] = trial.model.options
     act = options.get("act")
-    with (site.results / "starts").open("a") as log:
-        log.write(json.dumps({"name": trial.name, "pid": os.getpid()}) + "\n")
-    if trial.needs and TrialFolder(site.results, trial.needs).status() != "done":
-        raise RuntimeError("started before the trial that it needs was done")
     checkpoint = folder.path / "checkpoint.pt"
     first = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    with (site.results / "starts").open("a") as log:
+        log.write(json.dumps({"name": trial.name, "pid": os.getpid(), "first": first}) + "\n")
+    if trial.needs and TrialFolder(site.results, trial.needs).status() != "done":
+        raise RuntimeError("started before the trial that it needs was done")
     try:
         for epoch in range(first, options.get("epochs", 2)):
             time.sleep(options.get("seconds", 0))
             folder.write("checkpoint.pt", str(epoch + 1).encode())
-            if act == "die" or (act == "die once" and first == 0):
+            if act == "die":
                 print("last words", file=sys.stderr, flush=True)
                 os.kill(os.getpid(), signal.SIGKILL)
             if act == "terminated once" and first == 0:  # as Ray ends workers when a run is stopped

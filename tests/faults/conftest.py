@@ -1,21 +1,15 @@
 """A finished study to break, made once, and small parts of trials."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_study import run, write_study
 
-from qbench import registry
-
 
 @pytest.fixture(autouse=True)
-def own_registries() -> Iterator[None]:
-    """What a study's plug-ins add here is gone after each test."""
-    yield
-    for one in (registry.quantizers, registry.models, registry.datasets, registry.diagnostics):
-        one._added.clear()
+def each_with_own_registries(own_registries: None) -> None:
+    """Studies run in this process."""
 
 
 @pytest.fixture(scope="session")

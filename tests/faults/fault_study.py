@@ -1,11 +1,10 @@
 """A small study that is run in this process, and what its files are."""
 
 import hashlib
-import os
 from pathlib import Path
-from typing import Any
 
-from click.testing import CliRunner, Result
+from click.testing import Result
+from typed import typed
 
 STUDY = """
 study: small
@@ -39,16 +38,8 @@ def write_study(folder: Path, **changes: str) -> Path:
 
 def run(folder: Path, *arguments: str, command: str = "run") -> Result:
     """A command of qbench in this process, as if typed in ``folder``."""
-    from importlib import import_module
-
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        entry: Any = import_module(f"qbench.{command}").command
-        local = ["--local"] if command == "run" else []
-        return CliRunner().invoke(entry, ["small.yaml", *local, *arguments])
-    finally:
-        os.chdir(before)
+    local = ["--local"] if command == "run" else []
+    return typed(folder, command, "small.yaml", *local, *arguments)
 
 
 def trials(folder: Path) -> list[Path]:

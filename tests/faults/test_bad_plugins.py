@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fault_study import run, trials, write_study
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 PLUGIN = '''
 import os, resource, sys, time

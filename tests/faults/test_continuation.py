@@ -18,7 +18,7 @@ from qbench.study.trial import Trial, TrialData
 from qbench.training.run import run_trial
 from qbench.training.site import Site
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 DATA = TrialData(
     name="synthetic", options={"classes": 4, "size": 8, "channels": 1, "train": 160, "test": 64},

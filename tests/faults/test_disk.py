@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fault_study import run, same_files, touched, trials, write_study
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 Mount = Callable[[Path, str], None]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fault_study import run, touched, trials, write_study
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 
 def test_an_edit_is_told_and_finished_trials_that_belong_are_kept(finished: Path) -> None:

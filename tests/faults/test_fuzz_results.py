@@ -20,7 +20,7 @@ from qbench.study.expand import expand
 from qbench.study.load import load_study
 from qbench.study.plan import Plan
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 NAMES = [*RESULT_FILES, "done", "failed.json", "checkpoint.pt"]
 JSON = [name for name in RESULT_FILES if name.endswith(".json")]
@@ -94,7 +94,7 @@ def test_files_that_are_not_as_recorded_are_never_results(
     check()
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1500, marks=pytest.mark.slow)])
 def test_broken_files_that_were_recorded_so_are_named(
     left_alone: Path, tmp_path: Path, count: int
 ) -> None:
@@ -112,7 +112,7 @@ def test_broken_files_that_were_recorded_so_are_named(
     check()
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
 def test_facts_of_other_types_are_named(left_alone: Path, tmp_path: Path, count: int) -> None:
     study = Broken(left_alone, tmp_path / "study")
 

@@ -15,7 +15,6 @@ from mlflow_server import Proxy, Server
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.slow,
-    pytest.mark.xdist_group("faults"),
     pytest.mark.timeout(600),  # the server alone takes half a minute to start on a busy machine
 ]
 

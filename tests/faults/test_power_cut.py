@@ -8,7 +8,7 @@ from fault_study import run, same_files, touched, trials
 
 from qbench.store import RESULT_FILES, TrialFolder
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 
 def lengths(size: int) -> list[int]:

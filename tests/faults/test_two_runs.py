@@ -17,7 +17,7 @@ from qbench.study.schema import Component
 from qbench.study.trial import Trial, TrialData
 from qbench.training.site import Site
 
-pytestmark = [pytest.mark.fault, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.fault
 
 
 def test_a_second_run_says_that_one_is_under_way(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A small valid study, and registries that forget what a test added."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 from toy_study import VALID
 
-from qbench import registry
 from qbench.study.load import load_study
 from qbench.study.schema import Study
 
@@ -24,10 +22,3 @@ def make_study(tmp_path: Path) -> Callable[..., Study]:
         return load_study(path, overrides)
 
     return make
-
-
-@pytest.fixture
-def own_registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    for one in (registry.quantizers, registry.models, registry.datasets, registry.diagnostics):
-        monkeypatch.setattr(one, "_added", {})
-    monkeypatch.setattr(sys, "path", list(sys.path))

@@ -18,7 +18,7 @@ from qbench.training.run import run_trial
 from qbench.training.site import Site
 
 MakeTrial = Callable[..., Trial]
-pytestmark = pytest.mark.xdist_group("parallel")  # each test uses both cores
+pytestmark = pytest.mark.long
 
 
 def history(folder: TrialFolder) -> dict[tuple[int, str], float]:

@@ -24,7 +24,7 @@ from qbench.training.site import Site
 SAME = ("trial.json", "history.parquet", "layers.parquet", "points.parquet", "deployed.safetensors")
 MakeTrial = Callable[..., Trial]
 LeftAlone = Callable[[Trial], TrialFolder]
-pytestmark = pytest.mark.xdist_group("trials")  # one worker: they share trials that were left alone
+pytestmark = pytest.mark.long
 
 
 def finish(trial: Trial, site: Site) -> TrialFolder:
