@@ -1,11 +1,10 @@
 """``python -m qbench.bench.empty_study FACTS STUDY…``: the run command with trials that do nothing.
 
 What it took is written to the file FACTS: ``before`` and ``running``, seconds until the trials
-start and until the last has ended, and ``peak_bytes``, the most memory that this process held.
+start and until the last has ended.
 """
 
 import json
-import resource
 import runpy
 import sys
 import time
@@ -30,13 +29,11 @@ def main() -> None:
         times["running"] = time.monotonic() - begin - times["before"]
         return outcome
 
-    unit = 1 if sys.platform == "darwin" else 1024
     try:
         with patch("qbench.session.execute", execute_empty):
             runpy.run_module("qbench.run", run_name="__main__")
     finally:  # the command ends in an exit
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-        facts.write_text(json.dumps(times | {"peak_bytes": peak}), encoding="utf-8")
+        facts.write_text(json.dumps(times), encoding="utf-8")
 
 
 if __name__ == "__main__":

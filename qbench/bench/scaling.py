@@ -75,9 +75,7 @@ def _measured(count: int) -> Measured:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         with sqlite3.connect(folder / "results" / "mlflow.db") as store:
             (runs,) = store.execute("select count(*) from runs").fetchone()
-    return Measured(
-        count, took.seconds, facts["before"], facts["running"], facts["peak_bytes"], runs
-    )
+    return Measured(count, took.seconds, facts["before"], facts["running"], took.peak_bytes, runs)
 
 
 def run(setting: Setting) -> Outcome:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 from contextlib import suppress
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 import qbench
+from qbench.memory import peak_of_process
 
 __all__ = ["describe_environment", "peak_memory", "reset_peak_memory"]
 
@@ -65,16 +65,7 @@ def peak_memory(device: str) -> int:
     """Bytes at the peak since it was reset; see :func:`describe_environment`."""
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))
-    return _peak_of_process()
-
-
-def _peak_of_process() -> int:
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-        return int(peak) * 1024
-    except (OSError, ValueError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_of_process()
 
 
 @cache
