@@ -6,9 +6,9 @@ leave out, each at the machine's own best rates:
     floor = sum over operations of max(FLOP / rate, bytes / bandwidth)
 
 ``rate`` is that of the fastest float32 product, of square matrices or inside a convolution: on
-some processors the library of the one is quicker, on others that of the other. ``bandwidth`` is that
-of a copy of buffers far larger than the caches, bytes read and written counted. The operations, with
-everything float32 and each tensor read or written once an operation:
+some processors the library of the one is quicker, on others that of the other. ``bandwidth`` is
+that of a copy of buffers far larger than the caches, bytes read and written counted. The
+operations, with everything float32 and each tensor read or written once an operation:
 
 convolution, linear   forward: 2 FLOP a multiply-add with a value of the input, none with the zeros
                       around it (of 3x3 taps on 8x8 pixels 16 % lie there); reads input and weight,
