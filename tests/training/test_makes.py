@@ -179,17 +179,16 @@ def test_a_recording_is_made_anew_where_the_way_through_the_code_changes() -> No
 
 
 class Nudged(Engine):
-    """Eager, from weights that are rounded otherwise: as far off as another order of sums is."""
+    """Eager, with weights rounded otherwise in each step: as far off as another order of sums."""
 
     nudge = 0
 
     def step(self, inputs: Inputs, progress: Progress) -> Outcome:
-        if progress.step == 0:
-            random = torch.Generator().manual_seed(self.nudge)
-            with torch.no_grad():
-                for parameter in self.model.parameters():
-                    noise = torch.randn(parameter.shape, generator=random)
-                    parameter.mul_(1 + torch.finfo(torch.float32).eps / 2 * noise)
+        random = torch.Generator().manual_seed(STEPS * self.nudge + progress.step)
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                noise = torch.randn(parameter.shape, generator=random)
+                parameter.mul_(1 + torch.finfo(torch.float32).eps / 2 * noise)
         return super().step(inputs, progress)
 
 
@@ -207,12 +206,14 @@ def test_a_compiled_step_is_no_further_off_than_another_rounding(name: str) -> N
     assert engine.name == "compiled"
     assert again[0] == pytest.approx(losses[0], rel=1e-6)
     off, codes_off = torch.zeros(STEPS), 0.0
-    for nudge in range(5):
+    for nudge in range(50):  # a value beside a ReLU's kink is on its other side in few of them
         nudged, third, _ = train(name, type("Nudged", (Nudged,), {"nudge": nudge}))
         off = torch.maximum(off, deviations(losses, nudged))
         codes_off = max(codes_off, codes_that_differ(model, third))
-    assert bool((deviations(losses, again) <= 3 * off + 1e-5).all())
-    assert codes_that_differ(model, other) <= 2 * codes_off + 0.001
+        losses_near = bool((deviations(losses, again) <= 3 * off + 1e-5).all())
+        if losses_near and codes_that_differ(model, other) <= 2 * codes_off + 0.001:
+            return
+    pytest.fail("further off than any other rounding")
 
 
 class Scaled(nn.Module):
