@@ -1,6 +1,5 @@
 """Results in an object store: a real study, with faults, against moto's S3 server."""
 
-import importlib
 import json
 import logging
 import os
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from fsspec.registry import _registry
 from moto.server import ThreadedMotoServer
+from typed import typed
 
 from qbench import remote_path
 from qbench.claim import claimed
@@ -92,8 +92,7 @@ def folder(address: str) -> RemotePath:
 
 
 def call(module: str, *arguments: str) -> Result:
-    command = importlib.import_module(f"qbench.{module}").command
-    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+    return typed(Path(), module, *arguments)
 
 
 @pytest.fixture(scope="module")
