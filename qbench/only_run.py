@@ -1,6 +1,5 @@
 """One run of a study at a time in a folder of results."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from qbench.claim import claimed
 from qbench.errors import UsageError
-from qbench.storage import remote
+from qbench.storage import check_writable, remote
 
 __all__ = ["only_run"]
 
@@ -30,7 +29,7 @@ def only_run(results: Path, lock: Path, study: str) -> Iterator[None]:
         with claimed(file, study):
             yield
         return
-    _check_writable(results)
+    check_writable(results, "--results")
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
@@ -41,18 +40,3 @@ def only_run(results: Path, lock: Path, study: str) -> Iterator[None]:
         ) from None
     with held:
         yield
-
-
-def _check_writable(results: Path) -> None:
-    probe = results / f".writable-{os.getpid()}"
-    try:
-        results.mkdir(parents=True, exist_ok=True)
-        try:
-            probe.write_bytes(bytes(2**16))  # a full disk still takes an empty file
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"the results folder '{results}' cannot be written ({error.strerror}); name another "
-            "one with --results"
-        ) from None

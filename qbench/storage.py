@@ -1,5 +1,6 @@
 """Where results lie: a local folder, or a folder of an object store such as ``s3://bucket/folder``."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -12,8 +13,8 @@ from qbench.errors import UsageError, unknown
 from qbench.remote_path import THREADS, RemotePath
 
 __all__ = [
-    "in_parallel", "local_copy", "remembering", "remote", "results_folder", "snapshot",
-    "version_of",
+    "check_writable", "in_parallel", "local_copy", "remembering", "remote", "results_folder",
+    "snapshot", "version_of",
 ]  # fmt: skip
 
 Item = TypeVar("Item")
@@ -44,6 +45,30 @@ def results_folder(text: str) -> Path:
         raise UsageError(f"the results '{text}' name no bucket; write {scheme}://bucket/folder")
     _check_library(scheme)
     return cast(Path, RemotePath(f"{scheme}://{rest.strip('/')}"))
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """See to it that a folder takes files, before anything is done that is to be kept there.
+
+    Args:
+        folder: Made if it is not there.
+        option: What names another folder.
+
+    Raises:
+        UsageError: It does not.
+    """
+    probe = folder / f".writable-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(bytes(2**16))  # a full disk still takes an empty file
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder '{folder}' cannot be written ({error.strerror}); name another one with "
+            f"{option}"
+        ) from None
 
 
 def _check_library(scheme: str) -> None:

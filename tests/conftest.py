@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Seek garbage seldom, and not among thousands of tests: it took a sixth of the time."""
+    """Seek garbage seldom, and not among thousands of tests."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
 

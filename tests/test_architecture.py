@@ -31,7 +31,7 @@ LAYERS = {  # a layer imports itself and those named; a name without a folder is
     "training": {"datasets", "deployment", "diagnostics", "models", "quantizers", "registry",
                  "memory", "remote_path", "storage", "store", "study", "errors"},
     "bench": {"execution", "tracking", "training", "datasets", "deployment", "models",
-              "quantizers", "registry", "store", "study", "errors", "garbage", "memory"},
+              "quantizers", "registry", "storage", "store", "study", "errors", "garbage", "memory"},
     "execution": {"training", "garbage", "remote_path", "storage", "store", "study", "errors"},
     "tracking": {"registry", "storage", "store", "study", "errors"},
     "reporting": {"garbage", "storage", "store", "study", "tuning", "registry", "errors"},

@@ -14,6 +14,7 @@ import click
 
 from qbench.bench.outcome import Outcome, Record, Setting, write_record
 from qbench.errors import UsageError, unknown
+from qbench.storage import check_writable
 
 __all__ = ["SUITES", "command"]
 
@@ -56,6 +57,7 @@ def command(suites: tuple[str, ...], output: Path, device: str, quick: bool, as_
 def _measure_all(chosen: tuple[str, ...], output: Path, setting: Setting) -> list[Record]:
     from qbench.bench.page import write_page
 
+    check_writable(output, "--output")  # what was measured for minutes is not to be lost at its end
     records = []
     for suite in chosen:
         click.echo(f"{suite} …", err=True)

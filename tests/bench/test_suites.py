@@ -96,6 +96,7 @@ def test_a_figure_is_reached_or_not() -> None:
         (["stepp"], "error: there is no suite 'stepp'; did you mean 'step'?"),
         (["harness", "--device", "cuda"], "error: the suite 'harness' measures the CPU"),
         (["--rounds", "3"], "No such option"),
+        (["counters", "--output", "/proc/nowhere"], "error: the folder '/proc/nowhere' cannot"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments: list[str], said: str) -> None:
